@@ -1,0 +1,69 @@
+# oarlock. The verbs are listed by `make help`; README.md explains them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CC ?= gcc
+WARN := -std=c11 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Werror
+CFLAGS ?= -O2 -g
+CPPFLAGS := -D_GNU_SOURCE -I. -Iinclude
+HARDEN := -fno-common -fstack-protector-strong -fno-plt -fvisibility=hidden
+LIBS := -lev -lhttp_parser -lcjson -lpthread -lm -ldl
+BUILD := build
+Q := $(if $(V),,@)
+
+SERVER_SRC := main.c $(wildcard shared/*.c) $(wildcard master/*.c) $(wildcard worker/*.c)
+SERVER_OBJ := $(SERVER_SRC:%.c=$(BUILD)/obj/%.o)
+BRIDGE_SRC := $(wildcard worker/py/*.c) shared/err.c shared/buf.c shared/methods.c shared/fingerprint.c
+HEADERS := $(wildcard include/oarlock/*.h shared/*.h master/*.h worker/*.h worker/py/*.h)
+
+# The interpreters, found or built once (scripts/interpreters.sh), remembered in build/.
+GIL_STAMP := $(BUILD)/python-gil
+FT_STAMP := $(BUILD)/python-ft
+
+.SECONDARY:
+.PHONY: help build run test unit e2e lint bench asan tsan fuzz install clean docs setup server FORCE
+
+help: ## this list
+	@echo "oarlock: make VERB"
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 12
+	@echo
+	@echo "  PYTHON=, FT_PYTHON=  interpreters to use instead of building both (>= 3.13, shared libpython)"
+	@echo "  OPTIMIZED=1          build the interpreters with PGO and LTO    V=1  show commands"
+
+setup:
+	@scripts/packages.sh build
+
+$(BUILD)/python-%: FORCE | setup
+	@mkdir -p $(BUILD)
+	@path=$$(scripts/interpreters.sh $*); [ -f $@ ] && [ "$$(cat $@)" = "$$path" ] || echo "$$path" > $@
+
+$(BUILD)/obj/%.o: %.c $(HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  cc    $<")
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(HARDEN) $(CFLAGS) -c $< -o $@
+
+$(BUILD)/oarlock: $(SERVER_OBJ)
+	$(if $(V),,@echo "  link  $@")
+	$(Q)$(CC) $(CFLAGS) $^ -o $@ -Wl,-z,relro,-z,now $(LIBS)
+
+server: setup
+	@$(MAKE) $(BUILD)/oarlock
+
+$(BUILD)/bridge/%.so: $(BRIDGE_SRC) $(HEADERS) $(BUILD)/python-% Makefile
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  cc    $@ ($$(cat $(BUILD)/python-$*))")
+	$(Q)CC="$(CC)" CFLAGS="$(WARN) $(CPPFLAGS) $(HARDEN) $(CFLAGS)" scripts/bridge.sh "$$(cat $(BUILD)/python-$*)" $@ $(BRIDGE_SRC)
+
+build: setup ## the server and a bridge for each interpreter, in build/
+	@$(MAKE) $(BUILD)/oarlock $(BUILD)/bridge/gil.so $(BUILD)/bridge/ft.so
+
+run: build ## serve examples/ on 127.0.0.1:8000 (RUN_FLAGS= adds options, e.g. RUN_FLAGS="--python ft")
+	@exec $(BUILD)/oarlock run hello:app --app-dir examples $(RUN_FLAGS)
+
+docs: server ## write docs/options.md from the option table
+	@$(BUILD)/oarlock options-doc > docs/options.md
+
+clean: ## remove build/ (the cache with interpreters stays)
+	rm -rf $(BUILD)

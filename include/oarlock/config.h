@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT
+ * The option table. One row gives the command-line parser, OARLOCK_* in the environment, --help and
+ * docs/options.md. struct oar_config is plain data, filled once by the master before any fork. */
+#ifndef OARLOCK_CONFIG_H
+#define OARLOCK_CONFIG_H
+
+#include "oarlock/err.h"
+#include "oarlock/limits.h"
+
+/* Kinds of value: how the text is read and what is stored in struct oar_config.
+ *   STR  const char *      text
+ *   INT  int64_t           a whole number
+ *   AUTO int64_t           a whole number, or "auto" (stored as 0)
+ *   SIZE int64_t (bytes)   a number with an optional k, m or g (powers of 1024)
+ *   TIME double (seconds)  a number with an optional ms, s, m or h
+ *   FLAG bool              no value on the command line; 0/1/true/false/yes/no in the environment
+ *   LIST struct oar_strings may be given several times; separated by commas in the environment */
+struct oar_strings {
+    int count;
+    const char *at[OAR_MAX_LISTENERS];
+};
+
+/* OPTION(kind, field, flag, default, least, most, metavar, group, help) */
+/* clang-format off */
+#define OAR_OPTIONS(OPTION)                                                                        \
+    OPTION(LIST, bind, "bind", "127.0.0.1:8000", 0, 0, "ADDR", "Listening",                        \
+           "address to listen on: HOST:PORT, [IPV6]:PORT or unix:PATH; may be repeated")           \
+    OPTION(INT, backlog, "backlog", "2048", 1, 65535, "N", "Listening",                            \
+           "connections that the kernel queues before they are accepted")                          \
+    OPTION(AUTO, workers, "workers", "auto", 1, OAR_MAX_WORKERS, "N|auto", "Processes",            \
+           "worker processes; auto: the container's share of cores with the GIL, 1 without")       \
+    OPTION(AUTO, threads, "threads", "auto", 1, OAR_MAX_THREADS, "N|auto", "Processes",            \
+           "event-loop threads in each worker; auto: 1 with the GIL, the share of cores without")  \
+    OPTION(AUTO, pool_threads, "pool-threads", "auto", 1, 1024, "N|auto", "Processes",             \
+           "threads in each worker for `def` handlers that may block; auto: min(32, 4 x cores)")   \
+    OPTION(INT, pool_queue, "pool-queue", "1024", 1, 1000000, "N", "Processes",                    \
+           "calls that may wait for a pool thread in each worker; more are answered 503")          \
+    OPTION(STR, python, "python", "gil", 0, 0, "gil|ft|PATH", "Application",                       \
+           "interpreter: the one with the GIL, the free-threaded one, or a python executable")     \
+    OPTION(STR, venv, "venv", "", 0, 0, "DIR", "Application",                                      \
+           "virtual environment whose packages the application uses (default: $VIRTUAL_ENV)")      \
+    OPTION(STR, app_dir, "app-dir", ".", 0, 0, "DIR", "Application",                               \
+           "folder that is put in front of sys.path")                                              \
+    OPTION(FLAG, factory, "factory", "", 0, 0, "", "Application",                                  \
+           "the attribute is a function without arguments that returns the App")                   \
+    OPTION(STR, route_order, "route-order", "specific", 0, 0, "specific|registration",             \
+           "Application", "which of two matching routes wins: the more specific or the earlier")   \
+    OPTION(FLAG, allow_duplicates, "allow-duplicate-routes", "", 0, 0, "", "Application",          \
+           "keep the first of two routes with the same path and method instead of refusing")       \
+    OPTION(FLAG, stub, "stub", "", 0, 0, "", "Application",                                        \
+           "serve GET /hello from C, with no Python in any process: the ceiling for benchmarks")   \
+    OPTION(TIME, load_timeout, "load-timeout", "60s", 0, 86400, "TIME", "Deadlines",               \
+           "time for importing the application, in the loader and in each worker")                 \
+    OPTION(TIME, head_timeout, "head-timeout", "20s", 0, 86400, "TIME", "Deadlines",               \
+           "time for a request's head, from its first byte to its last")                           \
+    OPTION(TIME, body_timeout, "body-timeout", "60s", 0, 86400, "TIME", "Deadlines",               \
+           "time for a request's body, from the end of its head")                                  \
+    OPTION(TIME, write_timeout, "write-timeout", "60s", 0, 86400, "TIME", "Deadlines",             \
+           "time in which the client must take a response that is ready")                          \
+    OPTION(TIME, keep_alive, "keep-alive", "75s", 0, 86400, "TIME", "Deadlines",                   \
+           "time that a connection may be idle between requests")                                  \
+    OPTION(TIME, graceful_timeout, "graceful-timeout", "20s", 0, 86400, "TIME", "Deadlines",       \
+           "time for requests in progress when the server stops; then they are cut")               \
+    OPTION(SIZE, max_head, "max-head", "16k", 256, 1 << 20, "SIZE", "Limits",                      \
+           "bytes of a request's head; more is answered 431")                                      \
+    OPTION(INT, max_fields, "max-fields", "100", 1, OAR_MAX_FIELDS, "N", "Limits",                 \
+           "header fields of a request; more is answered 431")                                     \
+    OPTION(SIZE, max_target, "max-target", "8k", 16, 1 << 20, "SIZE", "Limits",                    \
+           "bytes of a request's target; more is answered 414")                                    \
+    OPTION(SIZE, max_body, "max-body", "1m", 0, (int64_t)1 << 40, "SIZE", "Limits",                \
+           "bytes of a request's body; more is answered 413")                                      \
+    OPTION(INT, max_connections, "max-connections", "16384", 1, 1000000, "N", "Limits",            \
+           "connections open in each worker; more wait in the kernel's queue")                     \
+    OPTION(STR, log_level, "log-level", "info", 0, 0, "debug|info|warning|error", "Output",        \
+           "least level that is logged")                                                           \
+    OPTION(FLAG, debug, "debug", "", 0, 0, "", "Output",                                           \
+           "put tracebacks into 500 responses; never on a network that others reach")              \
+    OPTION(INT, ready_fd, "ready-fd", "-1", -1, 1 << 20, "FD", "Output",                           \
+           "descriptor on which the line \"it serves\" is also written (for tests and tools)")
+/* clang-format on */
+
+#define OAR_CTYPE_STR const char *
+#define OAR_CTYPE_INT int64_t
+#define OAR_CTYPE_AUTO int64_t
+#define OAR_CTYPE_SIZE int64_t
+#define OAR_CTYPE_TIME double
+#define OAR_CTYPE_FLAG bool
+#define OAR_CTYPE_LIST struct oar_strings
+
+enum oar_command {
+    OAR_CMD_RUN,
+    OAR_CMD_ROUTES,
+    OAR_CMD_HELP,
+    OAR_CMD_VERSION,
+    OAR_CMD_OPTIONS_DOC
+};
+
+struct oar_config {
+    enum oar_command command;
+    const char *target; /* "module:attribute"; NULL with --stub */
+#define OAR_FIELD(kind, field, ...) OAR_CTYPE_##kind field;
+    OAR_OPTIONS(OAR_FIELD)
+#undef OAR_FIELD
+};
+
+/* Reads defaults, then the environment, then argv. Text is borrowed from argv and environ. */
+enum oar_status oar_config_parse(struct oar_config *cfg, int argc, char **argv, char **environ_,
+                                 struct oar_err *err);
+/* Writes --help, or the Markdown of docs/options.md, to the descriptor. */
+void oar_config_help(int fd);
+void oar_config_markdown(int fd);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT
+ * Every compile-time maximum, with its reason. Run-time limits are options (config.h). */
+#ifndef OARLOCK_LIMITS_H
+#define OARLOCK_LIMITS_H
+
+/* Segments of one route. Deeper paths exist only under a {x:path}, which takes the rest as one. */
+#define OAR_MAX_SEGMENTS 32
+/* Path parameters of one route; bounds struct oar_match. */
+#define OAR_MAX_PATH_PARAMS 16
+/* Path and query parameters of one handler; bounds the argument vector on the stack. */
+#define OAR_MAX_PARAMS 64
+/* Routes of one application: handler indexes are 16 bits wide, with one value for "none". */
+#define OAR_MAX_ROUTES 65000
+/* Header fields of one request that the parser's table can hold; --max-fields is at most this. */
+#define OAR_MAX_FIELDS 512
+/* Pooled I/O and arena blocks; 16 KiB holds any usual head and 16 pipelined requests. The odd tail
+ * keeps blocks from all mapping to the same cache sets. */
+#define OAR_BLOCK_SIZE (16384 + 320)
+/* Blocks that a thread keeps for reuse (4 MiB); more are given back to the allocator. */
+#define OAR_BLOCK_KEEP 256
+/* Requests of one connection that are parsed ahead of their turn. */
+#define OAR_MAX_PIPELINE 64
+/* One acquisition of the interpreter serves at most this many requests or microseconds. */
+#define OAR_BATCH_REQUESTS 64
+#define OAR_BATCH_USEC 200
+/* Slots of the scoreboard: workers x threads. */
+#define OAR_MAX_WORKERS 512
+#define OAR_MAX_THREADS 256
+#define OAR_MAX_SLOTS 4096
+/* Listening sockets of one master. */
+#define OAR_MAX_LISTENERS 16
+/* A manifest beyond this is a mistake of the application, not a big one: 65,000 routes take 30 MB.
+ */
+#define OAR_MAX_MANIFEST (64u << 20)
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ * The scoreboard: what every event-loop thread is doing. A file format in shared memory (DESIGN.md
+ * section 4): offsets, no pointers; each field names its one writer. Format: docs/shm-format.md.
+ * Readers load with relaxed order and take nothing for granted: a worker may die between two
+ * stores. */
+#ifndef OARLOCK_SHM_H
+#define OARLOCK_SHM_H
+
+#include <stdatomic.h>
+
+#include "oarlock/err.h"
+#include "oarlock/limits.h"
+
+#define OAR_SHM_MAGIC 0x64726f6273726c6fULL
+#define OAR_SHM_VERSION 1
+
+enum oar_slot_state {
+    OAR_SLOT_EMPTY,    /* no thread: writer master */
+    OAR_SLOT_STARTING, /* writer master, before the fork */
+    OAR_SLOT_SERVING,  /* writer thread */
+    OAR_SLOT_DRAINING, /* writer thread: accepts no more, finishes what it has */
+    OAR_SLOT_STATES,
+};
+
+enum oar_phase {
+    OAR_PHASE_WAIT,
+    OAR_PHASE_READ,
+    OAR_PHASE_GIL,
+    OAR_PHASE_HANDLER,
+    OAR_PHASE_WRITE
+};
+
+struct oar_slot {
+    /* first line: what the slot is. Writer: the master while EMPTY or STARTING, then the thread */
+    _Atomic uint32_t state;       /* enum oar_slot_state */
+    _Atomic int32_t pid;          /* writer master */
+    _Atomic uint32_t generation;  /* writer master */
+    _Atomic uint32_t connections; /* open now: accept.c's fair share reads those of all slots */
+    _Atomic uint32_t phase;       /* enum oar_phase */
+    _Atomic uint32_t route;       /* index + 1 of the route whose handler runs inline; 0: none */
+    _Atomic uint64_t phase_since; /* CLOCK_MONOTONIC, ns */
+    char pad0[OAR_CACHE_LINE - 32];
+    /* second and third line: counters since the slot's start. Writer: the thread */
+    _Atomic uint64_t accepted;
+    _Atomic uint64_t requests;
+    _Atomic uint64_t responses[6]; /* by class: [2] counts 2xx; [0] those without a class */
+    _Atomic uint64_t handler_errors;
+    _Atomic uint64_t refused;  /* requests answered 4xx by the parser, before any route */
+    _Atomic uint64_t timeouts; /* connections closed by a deadline */
+    _Atomic uint64_t bytes_in, bytes_out;
+    _Atomic uint64_t attach_count; /* acquisitions of the interpreter */
+    _Atomic uint64_t attach_ns;    /* time waited for them */
+    _Atomic uint64_t pool_calls;   /* handlers handed to the pool */
+    char pad1[OAR_CACHE_LINE * 2 - 16 * 8];
+    char pad2[OAR_CACHE_LINE];
+};
+_Static_assert(sizeof(struct oar_slot) == 4 * OAR_CACHE_LINE, "format");
+
+struct oar_shm {
+    uint64_t magic;
+    uint32_t version, size;
+    uint32_t n_workers,
+        n_threads; /* slots = workers x threads; slot of (w, t) is w * n_threads + t */
+    uint32_t slots_off, slot_size;
+    int32_t master_pid;
+    char pad[OAR_CACHE_LINE - 36];
+};
+_Static_assert(sizeof(struct oar_shm) == OAR_CACHE_LINE, "format");
+
+size_t oar_shm_size(uint32_t n_workers, uint32_t n_threads);
+/* Maps fresh zeroed shared memory, inherited over fork. */
+enum oar_status oar_shm_create(struct oar_shm **out, uint32_t n_workers, uint32_t n_threads,
+                               struct oar_err *err);
+
+static inline struct oar_slot *oar_shm_slot(struct oar_shm *shm, uint32_t i)
+{
+    return (struct oar_slot *)(void *)((char *)shm + shm->slots_off) + i;
+}
+
+#define OAR_SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
+#define OAR_GET_NOW(field) atomic_load_explicit(&(field), memory_order_relaxed)
+/* One writer, so no read-modify-write instruction is needed. */
+#define OAR_ADD(field, n) OAR_SET(field, OAR_GET_NOW(field) + (n))
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ * oarlock: the only file that knows both sides. Reads the options, finds the interpreter, and hands
+ * the master the functions that run in its children. Process: master. Owns the configuration for
+ * the life of all processes. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <sys/random.h>
+
+#include "master/master.h"
+#include "oarlock/log.h"
+#include "oarlock/version.h"
+#include "worker/worker.h"
+
+extern char **environ;
+
+static struct oar_config config;
+static struct oar_bridge bridge;
+static uint32_t hash_seed; /* one for all processes of a generation */
+static int cpu_count, pool_threads;
+
+static int worker_entry(const struct oar_worker_args *args)
+{
+    return oar_worker_run(args, &bridge, hash_seed, cpu_count, pool_threads);
+}
+
+static int loader_entry(const struct oar_config *cfg, int fd)
+{
+    return oar_loader_run(cfg, &bridge, hash_seed, cpu_count, fd);
+}
+
+/* "auto": processes with the GIL, threads without. */
+static void resolve_auto(void)
+{
+    cpu_count = oar_cpu_share();
+    if (config.workers == 0) {
+        config.workers = bridge.free_threaded ? 1 : cpu_count;
+    }
+    if (config.threads == 0) {
+        config.threads = bridge.free_threaded ? OAR_MAX(cpu_count / (int)config.workers, 1) : 1;
+    }
+    pool_threads = config.pool_threads ? (int)config.pool_threads : OAR_MIN(32, 4 * cpu_count);
+}
+
+static int serve_or_list(void)
+{
+    struct oar_err err;
+    struct oar_master_args args = {&config, loader_entry, worker_entry};
+    if (oar_bridge_find(&config, &bridge, &err) != OAR_OK) {
+        oar_log(OAR_LOG_ERROR, "%s", err.text);
+        return 1;
+    }
+    if (getrandom(&hash_seed, sizeof hash_seed, 0) != sizeof hash_seed) {
+        hash_seed = (uint32_t)getpid() * 2654435761u;
+    }
+    resolve_auto();
+    return config.command == OAR_CMD_RUN ? oar_master_run(&args) : oar_master_routes(&args);
+}
+
+static enum oar_log_level level_of(const char *name)
+{
+    static const char *const names[] = {"debug", "info", "warning", "error"};
+    enum oar_log_level level = OAR_LOG_DEBUG;
+    while (level < OAR_LOG_ERROR && strcmp(names[level], name) != 0) {
+        level++;
+    }
+    return level;
+}
+
+int main(int argc, char **argv)
+{
+    struct oar_err err;
+    int status = 0;
+    oar_log_init("master", OAR_LOG_INFO);
+    if (oar_config_parse(&config, argc, argv, environ, &err) != OAR_OK) {
+        fprintf(stderr, "oarlock: %s\n", err.text);
+        return 2;
+    }
+    oar_log_init("master", level_of(config.log_level));
+    switch (config.command) {
+    case OAR_CMD_RUN:
+    case OAR_CMD_ROUTES: status = serve_or_list(); break;
+    case OAR_CMD_HELP: oar_config_help(STDOUT_FILENO); break;
+    case OAR_CMD_VERSION: puts("oarlock " OAR_VERSION); break;
+    case OAR_CMD_OPTIONS_DOC: oar_config_markdown(STDOUT_FILENO); break;
+    }
+    return status;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ * Runs the loader, a short-lived child that imports the application, and makes its manifest the
+ * sealed route table. The pipe carries 'M', a line naming the runtime and the manifest, or 'E' and
+ * a message. Process: master. Owns the pipe and what came through it. Never waits for the loader
+ * without a limit, and trusts nothing that it writes. */
+#include "master/loader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "master/children.h"
+#include "oarlock/log.h"
+#include "shared/manifest.h"
+
+enum oar_status oar_loader_start(struct oar_loader *l, const struct oar_config *config,
+                                 oar_loader_entry entry, void (*in_child)(void *), void *data,
+                                 struct oar_err *err)
+{
+    int fds[2];
+    *l = (struct oar_loader){.fd = -1};
+    if (pipe2(fds, O_CLOEXEC) != 0) {
+        return oar_err_set(err, "cannot make a pipe: %s", strerror(errno));
+    }
+    l->pid = oar_child_fork("loader", 0);
+    if (l->pid == 0) {
+        close(fds[0]);
+        in_child(data);
+        _exit(entry(config, fds[1]));
+    }
+    close(fds[1]);
+    if (l->pid < 0) {
+        close(fds[0]);
+        return oar_err_set(err, "cannot fork the loader: %s", strerror(errno));
+    }
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    l->fd = fds[0];
+    return OAR_OK;
+}
+
+enum oar_status oar_loader_read(struct oar_loader *l, struct oar_err *err)
+{
+    for (;;) {
+        char *room = l->got.len < OAR_MAX_MANIFEST ? oar_buf_room(&l->got, 65536) : NULL;
+        if (!room) {
+            return oar_err_set(err, "the application's manifest is longer than %u bytes",
+                               OAR_MAX_MANIFEST);
+        }
+        ssize_t n = read(l->fd, room, 65536);
+        if (n == 0) {
+            return OAR_OK;
+        }
+        if (n < 0 && errno != EINTR) {
+            return errno == EAGAIN
+                       ? OAR_AGAIN
+                       : oar_err_set(err, "cannot read from the loader: %s", strerror(errno));
+        }
+        l->got.len += n > 0 ? (size_t)n : 0;
+    }
+}
+
+/* Writes, unmaps, seals, maps read-only and private: kernels around 5.15 refuse to share a sealed
+ * memfd, and the pages are shared all the same. */
+static enum oar_status seal(const struct oar_built *built, const void **routes, struct oar_err *err)
+{
+    enum oar_status status = OAR_ERR;
+    int fd = memfd_create("oarlock-routes", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) {
+        return oar_err_set(err, "cannot make memory for the route table: %s", strerror(errno));
+    }
+    size_t written = 0;
+    while (written < built->size) {
+        ssize_t n = write(fd, (const char *)built->bytes + written, built->size - written);
+        if (n <= 0) {
+            break;
+        }
+        written += (size_t)n;
+    }
+    if (written < built->size ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
+        oar_err_set(err, "cannot seal the route table (%zu bytes): %s", built->size,
+                    strerror(errno));
+        goto out;
+    }
+    void *p = mmap(NULL, built->size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED) {
+        oar_err_set(err, "cannot map the route table (%zu bytes): %s", built->size,
+                    strerror(errno));
+        goto out;
+    }
+    *routes = p;
+    status = oar_route_check(p, built->size, err);
+out:
+    close(fd);
+    return status;
+}
+
+static void log_warnings(char *warnings)
+{
+    for (char *line = warnings, *end; line && *line; line = end + 1) {
+        end = strchr(line, '\n');
+        *end = '\0';
+        oar_log(OAR_LOG_WARNING, "%s", line);
+    }
+}
+
+enum oar_status oar_loader_compile(struct oar_loader *l, const struct oar_config *config,
+                                   const void **routes, char *runtime, size_t room,
+                                   struct oar_err *err)
+{
+    struct oar_slice got = {l->got.data, l->got.len};
+    if (got.len > 0 && got.ptr[0] == 'E') {
+        oar_log_text(OAR_LOG_ERROR, (struct oar_slice){got.ptr + 1, got.len - 1});
+        return oar_err_set(err, "the application could not be loaded; the reason stands above");
+    }
+    const char *line = got.len > 0 && got.ptr[0] == 'M' ? memchr(got.ptr, '\n', got.len) : NULL;
+    if (!line) {
+        return oar_err_set(err,
+                           "the loader ended without a word; run the application's import by hand: "
+                           "python -c 'import %.*s'",
+                           config->target ? (int)strcspn(config->target, ":") : 0,
+                           config->target ? config->target : "");
+    }
+    snprintf(runtime, room, "%.*s", (int)(line - got.ptr - 1), got.ptr + 1);
+    struct oar_built built;
+    struct oar_slice manifest = {line + 1, got.len - (size_t)(line + 1 - got.ptr)};
+    enum oar_status status =
+        oar_manifest_compile(manifest, strcmp(config->route_order, "registration") == 0,
+                             config->allow_duplicates, &built, err);
+    if (status == OAR_OK) {
+        log_warnings(built.warnings);
+        status = seal(&built, routes, err);
+    }
+    free(built.bytes);
+    free(built.warnings);
+    return status;
+}
+
+void oar_loader_free(struct oar_loader *l)
+{
+    if (l->fd >= 0) {
+        close(l->fd);
+    }
+    l->fd = -1;
+    oar_buf_free(&l->got);
+}

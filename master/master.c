@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT
+ * The supervisor: opens the sockets, runs the loader, forks workers, reaps and starts again, stops.
+ * Process: master, PID 1 in a container. Owns the listening sockets, the scoreboard, the route
+ * table, the children. It runs no Python, takes no lock that a child can hold, and talks to no
+ * client. What to do is decided in policy.c; this file asks and obeys. Signals arrive as libev
+ * watchers: handlers only set a flag. */
+#include "master/master.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "master/children.h"
+#include "master/loader.h"
+#include "master/policy.h"
+#include "oarlock/log.h"
+#include "shared/net.h"
+
+struct master {
+    struct ev_loop *ev;
+    const struct oar_master_args *args;
+    const struct oar_config *config;
+    struct oar_policy policy;
+    struct oar_spawn spawn;
+    struct oar_loader loader;
+    struct oar_child children[OAR_MAX_WORKERS];
+    ev_io control[OAR_MAX_WORKERS];
+    ev_io loader_io;
+    ev_timer loader_timer, policy_timer;
+    ev_signal on_term, on_int, on_chld, on_hup;
+    int listeners[OAR_MAX_LISTENERS];
+    int n_listeners;
+    char runtime[128];
+    uint32_t generation;
+    bool ended;
+};
+static struct master m; /* one supervisor a process */
+
+static void happened(enum oar_event event, int index);
+
+static void give_up_masters_things(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < OAR_MAX_WORKERS; i++) {
+        if (m.children[i].pid) {
+            close(m.children[i].control_fd);
+        }
+    }
+    if (m.loader.fd >= 0) {
+        close(m.loader.fd);
+    }
+    if (m.ev) {
+        ev_loop_destroy(m.ev);
+    }
+}
+
+/* ---- actions ---- */
+
+static void on_control(struct ev_loop *ev, ev_io *io, int events)
+{
+    char message;
+    int index = (int)(io - m.control);
+    (void)events;
+    ssize_t n = read(io->fd, &message, 1);
+    if (n == 1 && message == OAR_MSG_READY) {
+        happened(OAR_EV_READY, index);
+    } else if (n == 0) {
+        ev_io_stop(ev, io); /* its end is reaped soon */
+    }
+}
+
+static void spawn(int index)
+{
+    struct oar_err err;
+    if (oar_child_spawn(&m.spawn, (uint32_t)index, m.generation, &m.children[index], &err) !=
+        OAR_OK) {
+        oar_log(OAR_LOG_ERROR, "%s", err.text);
+        happened(OAR_EV_DIED, index);
+        return;
+    }
+    ev_io_init(&m.control[index], on_control, m.children[index].control_fd, EV_READ);
+    ev_io_start(m.ev, &m.control[index]);
+}
+
+static void ask_to_stop(int index)
+{
+    char message = OAR_MSG_STOP;
+    if (m.children[index].pid && write(m.children[index].control_fd, &message, 1) != 1) {
+        kill(m.children[index].pid, SIGTERM);
+    }
+}
+
+static void kill_child(pid_t pid)
+{
+    if (pid > 0) {
+        kill(-pid, SIGKILL); /* its group: what a handler has started goes too */
+        kill(pid, SIGKILL);
+    }
+}
+
+static void announce(void)
+{
+    char line[2048];
+    char where[160];
+    int n = snprintf(line, sizeof line, "oarlock serves %s on ",
+                     m.config->stub ? "the stub" : m.config->target);
+    for (int i = 0; i < m.n_listeners; i++) {
+        oar_net_describe(m.listeners[i], where, sizeof where);
+        n += snprintf(line + n, sizeof line - (size_t)n, "%s%s", i ? ", " : "", where);
+    }
+    snprintf(line + n, sizeof line - (size_t)n,
+             " (%s, %d worker%s x %d thread%s), pid %d; stop it with Ctrl-C or kill %d", m.runtime,
+             m.policy.n_workers, m.policy.n_workers == 1 ? "" : "s", (int)m.config->threads,
+             m.config->threads == 1 ? "" : "s", (int)getpid(), (int)getpid());
+    oar_log(OAR_LOG_INFO, "%s", line);
+    if (m.config->ready_fd >= 0) {
+        dprintf((int)m.config->ready_fd, "%s\n", line);
+        close((int)m.config->ready_fd);
+    }
+}
+
+static void obey(const struct oar_action *a)
+{
+    switch (a->kind) {
+    case OAR_DO_SPAWN: spawn(a->index); break;
+    case OAR_DO_STOP: ask_to_stop(a->index); break;
+    case OAR_DO_KILL: kill_child(m.children[a->index].pid); break;
+    case OAR_DO_CANCEL: kill_child(m.loader.pid); break;
+    case OAR_DO_ANNOUNCE: announce(); break;
+    case OAR_DO_WARN_CUT:
+        oar_log(OAR_LOG_WARNING, "--graceful-timeout (%g s) is over; what is in progress is cut",
+                m.config->graceful_timeout);
+        break;
+    case OAR_DO_WARN_SLOW_START:
+        oar_log(OAR_LOG_ERROR, "worker %d was not ready within --load-timeout (%g s); it is killed",
+                a->index, m.config->load_timeout);
+        break;
+    case OAR_DO_END:
+        m.ended = true;
+        ev_break(m.ev, EVBREAK_ALL);
+        break;
+    }
+}
+
+static void on_policy_timer(struct ev_loop *ev, ev_timer *timer, int events)
+{
+    (void)ev, (void)timer, (void)events;
+    happened(OAR_EV_TICK, 0);
+}
+
+static void happened(enum oar_event event, int index)
+{
+    struct oar_action actions[OAR_MAX_ACTIONS];
+    double now = ev_time();
+    int n = oar_policy_event(&m.policy, event, index, now, actions);
+    for (int i = 0; i < n; i++) {
+        obey(&actions[i]);
+    }
+    double next = oar_policy_next(&m.policy);
+    ev_timer_stop(m.ev, &m.policy_timer);
+    if (next >= 0) {
+        ev_timer_init(&m.policy_timer, on_policy_timer, OAR_MAX(next - ev_time(), 0.001), 0.);
+        ev_timer_start(m.ev, &m.policy_timer);
+    }
+}
+
+/* ---- the loader ---- */
+
+static void loader_ended(enum oar_status status, const struct oar_err *err)
+{
+    ev_io_stop(m.ev, &m.loader_io);
+    ev_timer_stop(m.ev, &m.loader_timer);
+    oar_loader_free(&m.loader);
+    if (status != OAR_OK) {
+        oar_log(OAR_LOG_ERROR, "%s", err->text);
+        kill_child(m.loader.pid);
+    }
+    happened(status == OAR_OK ? OAR_EV_LOADED : OAR_EV_LOAD_FAILED, 0);
+}
+
+static void on_loader(struct ev_loop *ev, ev_io *io, int events)
+{
+    struct oar_err err;
+    (void)ev, (void)io, (void)events;
+    enum oar_status status = oar_loader_read(&m.loader, &err);
+    if (status == OAR_AGAIN) {
+        return;
+    }
+    if (status == OAR_OK && m.policy.phase == OAR_LOADING) {
+        status = oar_loader_compile(&m.loader, m.config, &m.spawn.routes, m.runtime,
+                                    sizeof m.runtime, &err);
+    }
+    if (m.policy.phase == OAR_LOADING) {
+        loader_ended(status, &err);
+    }
+}
+
+static void on_loader_timeout(struct ev_loop *ev, ev_timer *timer, int events)
+{
+    struct oar_err err;
+    (void)ev, (void)timer, (void)events;
+    oar_err_set(
+        &err,
+        "importing %s took longer than --load-timeout (%g s); raise it, or find what the import waits for",
+        m.config->target, m.config->load_timeout);
+    loader_ended(OAR_ERR, &err);
+}
+
+static enum oar_status start_loader(struct oar_err *err)
+{
+    if (oar_loader_start(&m.loader, m.config, m.args->loader, give_up_masters_things, NULL, err) !=
+        OAR_OK) {
+        return OAR_ERR;
+    }
+    ev_io_init(&m.loader_io, on_loader, m.loader.fd, EV_READ);
+    ev_io_start(m.ev, &m.loader_io);
+    ev_timer_init(&m.loader_timer, on_loader_timeout, m.config->load_timeout, 0.);
+    ev_timer_start(m.ev, &m.loader_timer);
+    return OAR_OK;
+}
+
+/* ---- signals ---- */
+
+static void on_stop_signal(struct ev_loop *ev, ev_signal *w, int events)
+{
+    (void)ev, (void)events;
+    if (m.policy.phase != OAR_STOPPING) {
+        oar_log(OAR_LOG_INFO, "%s: stopping", w->signum == SIGINT ? "SIGINT" : "SIGTERM");
+    }
+    happened(OAR_EV_TERM, 0);
+}
+
+static void on_hangup(struct ev_loop *ev, ev_signal *w, int events)
+{
+    (void)ev, (void)w, (void)events;
+    oar_log(OAR_LOG_WARNING, "SIGHUP: this version cannot reload; restart the server instead");
+}
+
+static void reaped(pid_t pid, int status)
+{
+    char how[200];
+    oar_child_describe(status, how, sizeof how);
+    if (pid == m.loader.pid) {
+        m.loader.pid = 0;
+        return;
+    }
+    for (int i = 0; i < m.policy.n_workers; i++) {
+        if (m.children[i].pid == pid) {
+            ev_io_stop(m.ev, &m.control[i]);
+            close(m.children[i].control_fd);
+            m.children[i] = (struct oar_child){0, -1};
+            oar_child_clear_slots(m.spawn.shm, (uint32_t)i);
+            bool expected =
+                m.policy.phase == OAR_STOPPING && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+            oar_log(expected ? OAR_LOG_DEBUG : OAR_LOG_ERROR, "worker %d [%d] %s", i, (int)pid,
+                    how);
+            happened(OAR_EV_DIED, i);
+        }
+    }
+}
+
+static void on_child(struct ev_loop *ev, ev_signal *w, int events)
+{
+    int status;
+    pid_t pid;
+    (void)ev, (void)w, (void)events;
+    while ((pid = waitpid(-1, &status, WNOHANG)) >
+           0) { /* strangers too: the master is a subreaper */
+        reaped(pid, status);
+    }
+}
+
+static void watch_signals(void)
+{
+    ev_signal_init(&m.on_term, on_stop_signal, SIGTERM);
+    ev_signal_init(&m.on_int, on_stop_signal, SIGINT);
+    ev_signal_init(&m.on_chld, on_child, SIGCHLD);
+    ev_signal_init(&m.on_hup, on_hangup, SIGHUP);
+    ev_signal_start(m.ev, &m.on_term);
+    ev_signal_start(m.ev, &m.on_int);
+    ev_signal_start(m.ev, &m.on_chld);
+    ev_signal_start(m.ev, &m.on_hup);
+}
+
+/* ---- set-up and end ---- */
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static enum oar_status listen_all(struct oar_err *err)
+{
+    for (int i = 0; i < m.config->bind.count; i++) {
+        struct oar_address address;
+        const char *text = m.config->bind.at[i];
+        if (oar_net_parse(text, &address, err) != OAR_OK ||
+            oar_net_listen(&address, text, (int)m.config->backlog, &m.listeners[i], err) !=
+                OAR_OK) {
+            return OAR_ERR;
+        }
+        m.n_listeners++;
+    }
+    return OAR_OK;
+}
+
+static void close_all(void)
+{
+    for (int i = 0; i < m.n_listeners; i++) {
+        char where[160];
+        oar_net_describe(m.listeners[i], where, sizeof where);
+        if (strncmp(where, "unix:", 5) == 0) {
+            unlink(where + 5);
+        }
+        close(m.listeners[i]);
+    }
+    if (m.loader.pid > 0) {
+        kill_child(m.loader.pid);
+        waitpid(m.loader.pid, NULL, 0);
+    }
+    if (m.ev) {
+        ev_loop_destroy(m.ev);
+    }
+}
+
+static enum oar_status set_up(const struct oar_master_args *args, struct oar_err *err)
+{
+    m = (struct master){.args = args, .config = args->config, .loader = {.fd = -1}};
+    oar_policy_init(&m.policy, (int)m.config->workers, m.config->graceful_timeout,
+                    m.config->load_timeout);
+    raise_descriptor_limit();
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    signal(SIGPIPE, SIG_IGN);
+    m.ev = ev_loop_new(EVFLAG_NOENV);
+    if (!m.ev) {
+        return oar_err_set(err, "cannot make an event loop: %s", strerror(errno));
+    }
+    ev_init(&m.policy_timer, on_policy_timer);
+    watch_signals();
+    if (listen_all(err) != OAR_OK ||
+        oar_shm_create(&m.spawn.shm, (uint32_t)m.config->workers, (uint32_t)m.config->threads,
+                       err) != OAR_OK ||
+        oar_death_pipe(&m.spawn, err) != OAR_OK) {
+        return OAR_ERR;
+    }
+    m.spawn.config = m.config;
+    m.spawn.listeners = m.listeners;
+    m.spawn.n_listeners = m.n_listeners;
+    m.spawn.entry = args->worker;
+    m.spawn.in_child = give_up_masters_things;
+    m.generation = 1;
+    return start_loader(err);
+}
+
+int oar_master_run(const struct oar_master_args *args)
+{
+    struct oar_err err;
+    if (set_up(args, &err) != OAR_OK) {
+        oar_log(OAR_LOG_ERROR, "%s", err.text);
+        m.policy.status = 1;
+    } else {
+        while (!m.ended) {
+            ev_run(m.ev, 0);
+        }
+        oar_log(m.policy.status ? OAR_LOG_ERROR : OAR_LOG_INFO,
+                m.policy.status ? "stopped because it could not start" : "stopped");
+    }
+    close_all();
+    return m.policy.status;
+}

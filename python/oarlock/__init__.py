@@ -1,0 +1,43 @@
+"""oarlock: a prefork HTTP server in C for Python handlers.
+
+Write an application with names that FastAPI and Starlette users know, and serve it with
+``oarlock run module:attribute``::
+
+    from oarlock import App
+
+    app = App()
+
+    @app.get("/items/{item_id}")
+    async def read_item(item_id: int, q: str | None = None):
+        return {"item_id": item_id, "q": q}
+"""
+
+from oarlock.app import App, Route, Router
+from oarlock.exceptions import HTTPException
+from oarlock.params import Path, Query
+from oarlock.requests import Request
+from oarlock.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "App",
+    "HTMLResponse",
+    "HTTPException",
+    "JSONResponse",
+    "Path",
+    "PlainTextResponse",
+    "Query",
+    "RedirectResponse",
+    "Request",
+    "Response",
+    "Route",
+    "Router",
+    "__version__",
+]

@@ -1,0 +1,38 @@
+"""What an exception in a handler becomes: a response, and a text for the log."""
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from oarlock.exceptions import HTTPException
+from oarlock.responses import JSONResponse, PlainTextResponse, Response
+
+_OURS = str(Path(__file__).resolve().parent)
+
+
+def own_frames(exc: BaseException) -> str:
+    """The traceback without the frames of oarlock and of the import machinery."""
+    tb: TracebackType | None = exc.__traceback__
+    while tb is not None and (
+        tb.tb_frame.f_code.co_filename.startswith((_OURS, "<frozen importlib"))
+        or tb.tb_frame.f_globals.get("__name__") == "importlib"
+    ):
+        tb = tb.tb_next
+    return "".join(traceback.format_exception(type(exc), exc, tb))
+
+
+def render(exc: BaseException, route: str, debug: int) -> tuple[Response, str | None]:
+    """The response, and what to log (None: nothing).
+
+    Args:
+        exc: what the handler raised.
+        route: the path of the route, for the log.
+        debug: put the traceback into the response.
+    """
+    if isinstance(exc, HTTPException):
+        response: Response = JSONResponse({"detail": exc.detail}, exc.status_code, exc.headers)
+        return response, None
+    text = f"{route}: the handler raised {type(exc).__name__}\n{own_frames(exc)}"
+    if debug:
+        return PlainTextResponse(own_frames(exc).encode("utf-8", "replace"), 500), text
+    return JSONResponse({"detail": "Internal Server Error"}, 500), text

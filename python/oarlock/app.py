@@ -1,0 +1,147 @@
+"""The application: routes and their handlers."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from oarlock.responses import Response
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Route:
+    """One path and the handler that serves it."""
+
+    path: str
+    endpoint: Callable[..., Any]
+    methods: tuple[str, ...]
+    name: str
+    status_code: int = 200
+    response_class: type[Response] | None = None
+    blocking: bool | None = None
+
+
+class Router:
+    """A collection of routes, to be included in an application or another router.
+
+    Args:
+        prefix: put in front of every path; starts with "/" and does not end with it.
+    """
+
+    def __init__(self, *, prefix: str = "") -> None:
+        if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+            raise ValueError(f"a prefix starts with '/' and does not end with it, unlike {prefix!r}")
+        self.prefix = prefix
+        self.routes: list[Route] = []
+
+    def add_api_route(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        methods: Iterable[str] = ("GET",),
+        name: str | None = None,
+        status_code: int = 200,
+        response_class: type[Response] | None = None,
+        blocking: bool | None = None,
+    ) -> None:
+        """Serves ``path`` with ``endpoint``.
+
+        Args:
+            path: "/items/{item_id}"; a parameter is a whole segment, with an optional convertor:
+                ``{x:int}``, ``{x:float}``, ``{x:uuid}``, ``{x:str}``, ``{x:path}``.
+            endpoint: a ``def`` or ``async def`` function.
+            methods: of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE. GET answers HEAD too.
+            name: for messages; the function's name by default.
+            status_code: of what the handler returns, unless it returns a Response.
+            response_class: wraps what the handler returns; JSON by default.
+            blocking: for ``def``: True keeps it in the thread pool, False runs it on the event loop's
+                thread (it must not wait), None lets the server decide.
+        """
+        if not path.startswith("/") and (path or not self.prefix):
+            raise ValueError(f"a path starts with '/', unlike {path!r}")
+        self.routes.append(
+            Route(
+                path=self.prefix + path,
+                endpoint=endpoint,
+                methods=tuple(dict.fromkeys(m.upper() for m in methods)),
+                name=name or getattr(endpoint, "__name__", type(endpoint).__name__),
+                status_code=status_code,
+                response_class=response_class,
+                blocking=blocking,
+            )
+        )
+
+    def include_router(self, router: "Router", *, prefix: str = "") -> None:
+        """Adds the routes of another router, under ``prefix``."""
+        for route in router.routes:
+            self.routes.append(
+                Route(
+                    path=self.prefix + prefix + route.path,
+                    endpoint=route.endpoint,
+                    methods=route.methods,
+                    name=route.name,
+                    status_code=route.status_code,
+                    response_class=route.response_class,
+                    blocking=route.blocking,
+                )
+            )
+
+    def route(
+        self, path: str, *, methods: Iterable[str] = ("GET",), **options: Any
+    ) -> Callable[[Handler], Handler]:
+        """Decorator: serves ``path`` with the function; see :meth:`add_api_route`."""
+
+        def decorate(endpoint: Handler) -> Handler:
+            self.add_api_route(path, endpoint, methods=methods, **options)
+            return endpoint
+
+        return decorate
+
+    def get(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Decorator for GET (and HEAD)."""
+        return self.route(path, methods=("GET",), **options)
+
+    def head(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Decorator for HEAD."""
+        return self.route(path, methods=("HEAD",), **options)
+
+    def post(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Decorator for POST."""
+        return self.route(path, methods=("POST",), **options)
+
+    def put(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Decorator for PUT."""
+        return self.route(path, methods=("PUT",), **options)
+
+    def patch(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Decorator for PATCH (RFC 5789)."""
+        return self.route(path, methods=("PATCH",), **options)
+
+    def delete(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Decorator for DELETE."""
+        return self.route(path, methods=("DELETE",), **options)
+
+    def options(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Decorator for OPTIONS; without one, the server answers OPTIONS with Allow."""
+        return self.route(path, methods=("OPTIONS",), **options)
+
+    def trace(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Decorator for TRACE."""
+        return self.route(path, methods=("TRACE",), **options)
+
+
+class App(Router):
+    """An application: what ``oarlock run module:attribute`` serves.
+
+    Args:
+        title: for messages and documents.
+        redirect_slashes: answer 307 where only the path with its last slash added or taken away
+            exists, as FastAPI does; False: 404.
+    """
+
+    def __init__(self, *, title: str = "oarlock", redirect_slashes: bool = True) -> None:
+        super().__init__()
+        self.title = title
+        self.redirect_slashes = redirect_slashes

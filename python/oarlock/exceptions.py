@@ -1,0 +1,35 @@
+"""Exceptions that handlers raise."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+
+class HTTPException(Exception):
+    """Answers the request with a status and ``{"detail": detail}``, as in FastAPI.
+
+    Args:
+        status_code: 400 to 599 as a rule; 200 to 599 are accepted.
+        detail: any value that JSON can hold; the status's phrase (RFC 9110 section 15) by default.
+        headers: fields to add to the response.
+    """
+
+    def __init__(
+        self,
+        status_code: int,
+        detail: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        if detail is None:
+            try:
+                detail = HTTPStatus(status_code).phrase
+            except ValueError:
+                detail = ""
+        super().__init__(status_code, detail)
+        self.status_code = status_code
+        self.detail = detail
+        self.headers = headers
+
+
+class LoadError(Exception):
+    """The application cannot be served; the message names the thing, the value and the way out."""

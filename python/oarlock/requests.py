@@ -1,0 +1,141 @@
+"""The request as a handler sees it: Starlette's names, made lazily from the bytes that were received."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+from oarlock._native import native
+
+
+class Headers(Mapping[str, str]):
+    """Header fields: names compare without case (RFC 9110 section 5.1); text is ISO-8859-1.
+
+    Where a field was sent more than once, ``[]`` gives the first value and :meth:`getlist` all.
+    """
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        self._pairs = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in raw]
+
+    def __getitem__(self, key: str) -> str:
+        wanted = key.lower()
+        for name, value in self._pairs:
+            if name == wanted:
+                return value
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name for name, _ in self._pairs))
+
+    def __len__(self) -> int:
+        return len({name for name, _ in self._pairs})
+
+    def getlist(self, key: str) -> list[str]:
+        """All values of a field, in the order of arrival."""
+        wanted = key.lower()
+        return [value for name, value in self._pairs if name == wanted]
+
+    def __repr__(self) -> str:
+        return f"Headers({self._pairs!r})"
+
+
+class QueryParams(Mapping[str, str]):
+    """The query's names and values (application/x-www-form-urlencoded). ``[]`` gives the last value."""
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, query: bytes) -> None:
+        self._pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+
+    def __getitem__(self, key: str) -> str:
+        for name, value in reversed(self._pairs):
+            if name == key:
+                return value
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name for name, _ in self._pairs))
+
+    def __len__(self) -> int:
+        return len({name for name, _ in self._pairs})
+
+    def getlist(self, key: str) -> list[str]:
+        """All values of a name, in order."""
+        return [value for name, value in self._pairs if name == key]
+
+    def multi_items(self) -> list[tuple[str, str]]:
+        """All pairs, in order."""
+        return list(self._pairs)
+
+
+class Address(NamedTuple):
+    """The client's end of the connection."""
+
+    host: str
+    port: int
+
+
+class Request(native.Request):  # type: ignore[misc,name-defined]
+    """One request. It keeps its own copy of the bytes, so it may be used after the response was sent.
+
+    ``method``, ``raw_path``, ``query_string``, ``http_version``, ``path_params``, ``raw_headers`` and
+    ``content`` (the whole body as bytes) come from the native half.
+    """
+
+    __slots__ = ("_headers", "_query")
+
+    @property
+    def path(self) -> str:
+        """The path, percent-decoded; bytes that are not UTF-8 become U+FFFD."""
+        return unquote(self.raw_path.decode("latin-1"), errors="replace")
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields."""
+        try:
+            return self._headers
+        except AttributeError:
+            self._headers = Headers(self.raw_headers)
+            return self._headers
+
+    @property
+    def query_params(self) -> QueryParams:
+        """The query's names and values."""
+        try:
+            return self._query
+        except AttributeError:
+            self._query = QueryParams(self.query_string)
+            return self._query
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """Names and values of the Cookie field (RFC 6265 section 4.2)."""
+        jar: dict[str, str] = {}
+        for part in self.headers.get("cookie", "").split(";"):
+            name, equals, value = part.strip().partition("=")
+            if equals:
+                jar[name] = value.strip('"')
+        return jar
+
+    @property
+    def client(self) -> Address | None:
+        """Who sent the request; None on a unix socket."""
+        pair = self._client
+        return Address(*pair) if pair else None
+
+    async def body(self) -> bytes:
+        """The whole body. In a ``def`` handler use :attr:`content`, which is the same."""
+        return self.content
+
+    async def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            json.JSONDecodeError: the body is not JSON.
+        """
+        return json.loads(self.content)
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.path}>"

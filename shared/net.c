@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT
+ * Opens the listening sockets. One socket for each address, inherited by all workers: decision 001.
+ * Process: master, before it forks or drops privileges. Owns nothing: descriptors go to the caller.
+ * Never sets SO_REUSEPORT: an address that somebody else has must be an error, not a silent share.
+ */
+#include "shared/net.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static enum oar_status parse_unix(const char *path, struct oar_address *out, struct oar_err *err)
+{
+    if (*path == '\0' || strlen(path) >= sizeof out->un.sun_path) {
+        return oar_err_set(err, "--bind unix:%s: a socket's path has 1 to %zu bytes", path,
+                           sizeof out->un.sun_path - 1);
+    }
+    out->un.sun_family = AF_UNIX;
+    snprintf(out->un.sun_path, sizeof out->un.sun_path, "%s", path);
+    out->len = sizeof out->un;
+    return OAR_OK;
+}
+
+enum oar_status oar_net_parse(const char *text, struct oar_address *out, struct oar_err *err)
+{
+    char host[256] = "127.0.0.1";
+    memset(out, 0, sizeof *out);
+    if (strncmp(text, "unix:", 5) == 0) {
+        return parse_unix(text + 5, out, err);
+    }
+    const char *colon = strrchr(text, ':');
+    const char *port = colon ? colon + 1 : text;
+    size_t len = colon ? (size_t)(colon - text) : 0;
+    char *end;
+    long number = strtol(port, &end, 10);
+    if (*port == '\0' || *end != '\0' || number < 0 || number > 65535 || len >= sizeof host) {
+        return oar_err_set(
+            err, "--bind %s: give HOST:PORT (port 0 to 65535), [IPV6]:PORT or unix:PATH", text);
+    }
+    bool bracketed = len >= 2 && text[0] == '[' && text[len - 1] == ']';
+    if (len > 0) {
+        snprintf(host, sizeof host, "%.*s", (int)(bracketed ? len - 2 : len), text + bracketed);
+    }
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    int rc = getaddrinfo(host, port, &hints, &found);
+    if (rc != 0) {
+        return oar_err_set(err, "--bind %s: '%s' is no address of this machine: %s", text, host,
+                           gai_strerror(rc));
+    }
+    memcpy(&out->storage, found->ai_addr, found->ai_addrlen);
+    out->len = found->ai_addrlen;
+    freeaddrinfo(found);
+    return OAR_OK;
+}
+
+/* A socket file whose server is gone may be replaced; one with a server, or another kind of file,
+ * not. */
+static enum oar_status clear_unix_path(const struct oar_address *address, const char *text,
+                                       struct oar_err *err)
+{
+    struct stat st;
+    if (lstat(address->un.sun_path, &st) != 0) {
+        return OAR_OK;
+    }
+    if (!S_ISSOCK(st.st_mode)) {
+        return oar_err_set(err, "--bind %s: the path exists and is not a socket", text);
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool lives = fd >= 0 && connect(fd, &address->any, address->len) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (lives) {
+        return oar_err_set(
+            err, "--bind %s: another server listens there; stop it or bind another path", text);
+    }
+    return unlink(address->un.sun_path) == 0
+               ? OAR_OK
+               : oar_err_set(err, "--bind %s: cannot remove the stale socket: %s", text,
+                             strerror(errno));
+}
+
+static enum oar_status cannot_bind(const struct oar_address *address, const char *text, int error,
+                                   struct oar_err *err)
+{
+    int owner = error == EADDRINUSE ? oar_net_owner(address) : 0;
+    if (owner) {
+        return oar_err_set(
+            err, "--bind %s: the address is in use by process %d; stop it or bind another port",
+            text, owner);
+    }
+    if (error == EADDRINUSE) {
+        return oar_err_set(err,
+                           "--bind %s: the address is in use by another user's process; "
+                           "bind another port",
+                           text);
+    }
+    return oar_err_set(err, "--bind %s: %s", text, strerror(error));
+}
+
+enum oar_status oar_net_listen(const struct oar_address *address, const char *text, int backlog,
+                               int *fd, struct oar_err *err)
+{
+    int one = 1;
+    bool is_unix = address->any.sa_family == AF_UNIX;
+    *fd = -1;
+    if (is_unix && clear_unix_path(address, text, err) != OAR_OK) {
+        return OAR_ERR;
+    }
+    int s = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (s < 0) {
+        return oar_err_set(err, "--bind %s: %s", text, strerror(errno));
+    }
+    if (!is_unix) { /* a restart must not wait for TIME_WAIT; accepted sockets inherit TCP_NODELAY
+                     */
+        setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        setsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    }
+    if (address->any.sa_family == AF_INET6) {
+        setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    }
+    if (bind(s, &address->any, address->len) != 0 || listen(s, backlog) != 0) {
+        int error = errno;
+        close(s);
+        return cannot_bind(address, text, error, err);
+    }
+    *fd = s;
+    return OAR_OK;
+}
+
+void oar_net_describe(int fd, char *out, size_t room)
+{
+    struct oar_address a = {.len = sizeof a.storage};
+    char host[64] = "?";
+    getsockname(fd, &a.any, &a.len);
+    if (a.any.sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)&a.storage;
+        inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
+        snprintf(out, room, "http://%s:%d", host, ntohs(in->sin_port));
+    } else if (a.any.sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in = (const void *)&a.storage;
+        inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof host);
+        snprintf(out, room, "http://[%s]:%d", host, ntohs(in->sin6_port));
+    } else {
+        snprintf(out, room, "unix:%.100s", a.un.sun_path);
+    }
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ * Addresses and listening sockets. */
+#ifndef OARLOCK_NET_H
+#define OARLOCK_NET_H
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "oarlock/err.h"
+
+struct oar_address {
+    union {
+        struct sockaddr any;
+        struct sockaddr_storage storage;
+        struct sockaddr_un un;
+    };
+    socklen_t len;
+};
+
+/* "HOST:PORT", "[V6]:PORT", "PORT" or "unix:PATH". Names are resolved once, here. */
+enum oar_status oar_net_parse(const char *text, struct oar_address *out, struct oar_err *err);
+/* A listening, non-blocking, close-on-exec socket; an address in use is refused with its owner's
+ * pid. */
+enum oar_status oar_net_listen(const struct oar_address *address, const char *text, int backlog,
+                               int *fd, struct oar_err *err);
+/* "http://127.0.0.1:8000" or "unix:/run/x.sock": where a client finds the socket. */
+void oar_net_describe(int fd, char *out, size_t room);
+/* The pid of a process that listens on the address; 0: not to be found (another user's). */
+int oar_net_owner(const struct oar_address *address);
+
+#endif

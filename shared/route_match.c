@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT
+ * Matches a path against the frozen route table: static segments beat {x:int}, {x:float} and
+ * {x:uuid}, these beat {x}, that beats {x:path}; with registration order, the earliest route that
+ * matches wins. Process: worker (and the master, for `oarlock routes`). Owns nothing, allocates
+ * nothing, takes no lock. Never recurses: the tree is walked with a stack of at most
+ * OAR_MAX_SEGMENTS + 1 frames, and since it is a tree, each node is visited at most once for a
+ * path.
+ *
+ * Segments are percent-decoded one by one, never "/" (%2F stays as it is). Empty segments count as
+ * segments; a segment "." or ".." (also when encoded) matches nothing: docs/routing.md. */
+#include "oarlock/route.h"
+#include "shared/route_build.h"
+
+/* The path cut at "/" and decoded. `rest[i]` is where segment i starts in the decoded text. */
+struct segments {
+    int count; /* at most OAR_MAX_SEGMENTS + 1; then the last one is the whole rest */
+    struct oar_slice at[OAR_MAX_SEGMENTS + 1];
+    const char *end;
+};
+
+static int hex(char c)
+{
+    int v = -1;
+    if (c >= '0' && c <= '9') {
+        v = c - '0';
+    } else if ((c | 32) >= 'a' && (c | 32) <= 'f') {
+        v = (c | 32) - 'a' + 10;
+    }
+    return v;
+}
+
+/* Decodes %XX but %2F into `to`; what is no escape stays. Returns the length. */
+static size_t decode(struct oar_slice in, char *to)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < in.len; i++) {
+        char c = in.ptr[i];
+        if (c == '%' && i + 2 < in.len) {
+            int high = hex(in.ptr[i + 1]);
+            int low = hex(in.ptr[i + 2]);
+            if (high >= 0 && low >= 0 && (high << 4 | low) != '/') {
+                c = (char)(high << 4 | low);
+                i += 2;
+            }
+        }
+        to[n++] = c;
+    }
+    return n;
+}
+
+/* false: a dot segment */
+static bool cut(struct oar_slice path, struct segments *s)
+{
+    const char *p = path.ptr + 1;
+    const char *end = path.ptr + path.len;
+    s->count = 0;
+    s->end = end;
+    for (;;) {
+        const char *slash = memchr(p, '/', (size_t)(end - p));
+        const char *stop = slash ? slash : end;
+        size_t len = (size_t)(stop - p);
+        if (OAR_UNLIKELY(len > 0 && len <= 2 && p[0] == '.' && p[len - 1] == '.')) {
+            return false;
+        }
+        if (s->count <= OAR_MAX_SEGMENTS) { /* deeper ones can only be part of a {x:path} */
+            s->at[s->count++] = (struct oar_slice){p, len};
+        }
+        if (!slash) {
+            return true;
+        }
+        p = slash + 1;
+    }
+}
+
+static bool all_digits(const char *p, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (p[i] < '0' || p[i] > '9') {
+            return false;
+        }
+    }
+    return len > 0;
+}
+
+/* Starlette's convertors: int [0-9]+, float [0-9]+(.[0-9]+)?, uuid 8-4-4-4-12 with optional
+ * hyphens. */
+static bool takes(enum oar_edge edge, struct oar_slice seg)
+{
+    bool ok = seg.len > 0;
+    if (edge == OAR_EDGE_INT) {
+        ok = all_digits(seg.ptr, seg.len);
+    } else if (edge == OAR_EDGE_FLOAT) {
+        const char *dot = ok ? memchr(seg.ptr, '.', seg.len) : NULL;
+        size_t whole = dot ? (size_t)(dot - seg.ptr) : seg.len;
+        ok = all_digits(seg.ptr, whole) && (!dot || all_digits(dot + 1, seg.len - whole - 1));
+    } else if (edge == OAR_EDGE_UUID) {
+        static const unsigned char groups[] = {8, 4, 4, 4, 12};
+        size_t at = 0;
+        for (size_t g = 0; g < sizeof groups && ok; g++) {
+            at += g > 0 && at < seg.len && seg.ptr[at] == '-';
+            for (size_t i = 0; i < groups[g] && ok; i++, at++) {
+                ok = at < seg.len && hex(seg.ptr[at]) >= 0;
+            }
+        }
+        ok = ok && at == seg.len;
+    }
+    return ok;
+}
+
+static uint32_t static_child(const void *table, const struct oar_rt_node *nodes, uint32_t parent,
+                             struct oar_slice seg)
+{
+    const struct oar_rt_header *h = table;
+    const uint32_t *slots = (const void *)((const char *)table + h->hash_off);
+    uint32_t at = oar_rt_hash(parent, seg.ptr, seg.len) & h->hash_mask;
+    for (; slots[at]; at = (at + 1) & h->hash_mask) {
+        const struct oar_rt_node *n = &nodes[slots[at]];
+        if (n->parent == parent && n->seg_len == seg.len) {
+            const char *text = seg.len <= sizeof n->seg ? n->seg : (const char *)table + n->seg_off;
+            if (memcmp(text, seg.ptr, seg.len) == 0) {
+                return slots[at];
+            }
+        }
+    }
+    return 0;
+}
+
+/* The walk: one frame for each segment on the way down. */
+struct frame {
+    uint32_t node;
+    uint8_t next;     /* edge to try next: 0 static, 1.. parameters in order of precedence */
+    uint8_t captured; /* parameters captured above this node */
+};
+
+struct walk {
+    const void *table;
+    const struct oar_rt_node *nodes;
+    const struct oar_rt_leaf *leaves;
+    enum oar_method method;
+    struct oar_match *out;
+    bool registration; /* look at every match and keep the earliest */
+    struct oar_slice captured[OAR_MAX_PATH_PARAMS];
+};
+
+/* A route ends at `node`: takes it if its method is right. true: the walk is over. */
+static bool arrive(struct walk *w, uint32_t node, uint32_t n_captured)
+{
+    uint32_t index = w->nodes[node].leaf;
+    if (index == 0) {
+        return false;
+    }
+    const struct oar_rt_leaf *leaf = &w->leaves[index - 1];
+    uint16_t route = w->method < OAR_METHODS ? leaf->route[w->method] : 0;
+    if (!route && w->method == OAR_HEAD) {
+        route = leaf->route[OAR_GET];
+    }
+    w->out->allow |= leaf->allow;
+    if (!route) {
+        return false;
+    }
+    const struct oar_rt_route *found = &oar_rt_routes(w->table)[route - 1];
+    if (!w->out->route || found->order < w->out->route->order) {
+        w->out->route = found;
+        w->out->n_params = n_captured;
+        for (uint32_t i = 0; i < n_captured; i++) {
+            w->out->params[i] = w->captured[i];
+        }
+    }
+    return !w->registration;
+}
+
+/* Child of `f` behind edge f->next for the segment; moves f->next on. 0: none behind that edge. */
+static uint32_t step(struct walk *w, struct frame *f, struct oar_slice seg)
+{
+    const struct oar_rt_node *n = &w->nodes[f->node];
+    uint32_t edge = f->next++;
+    uint32_t child = 0;
+    if (edge == 0) {
+        child = n->has_static ? static_child(w->table, w->nodes, f->node, seg) : 0;
+    } else if (n->edge[edge - 1] && takes((enum oar_edge)(edge - 1), seg)) {
+        child = n->edge[edge - 1];
+        w->captured[f->captured] = seg;
+    }
+    return child;
+}
+
+static void search(struct walk *w, const struct segments *s)
+{
+    struct frame stack[OAR_MAX_SEGMENTS + 1];
+    int depth = 0;
+    stack[0] = (struct frame){0, 0, 0};
+    while (depth >= 0) {
+        struct frame *f = &stack[depth];
+        struct oar_slice seg = s->at[depth];
+        if (f->next ==
+            OAR_EDGE_PATH + 1) { /* {x:path} takes all that is left, the empty rest too */
+            uint32_t child = w->nodes[f->node].edge[OAR_EDGE_PATH];
+            depth--;
+            if (child) {
+                w->captured[f->captured] = (struct oar_slice){seg.ptr, (size_t)(s->end - seg.ptr)};
+                if (arrive(w, child, f->captured + 1u)) {
+                    return;
+                }
+            }
+            continue;
+        }
+        bool is_param = f->next > 0;
+        uint32_t child = step(w, f, seg);
+        if (!child) {
+            continue;
+        }
+        uint8_t captured = (uint8_t)(f->captured + is_param);
+        if (depth + 1 == s->count) {
+            if (arrive(w, child, captured)) {
+                return;
+            }
+        } else if (depth < OAR_MAX_SEGMENTS) {
+            stack[++depth] = (struct frame){child, 0, captured};
+        }
+    }
+}
+
+static void find(const void *table, enum oar_method method, const struct segments *s,
+                 struct oar_match *out)
+{
+    const struct oar_rt_header *h = table;
+    struct walk w = {
+        .table = table,
+        .nodes = (const void *)((const char *)table + h->nodes_off),
+        .leaves = (const void *)((const char *)table + h->leaves_off),
+        .method = method,
+        .out = out,
+        .registration = h->flags & OAR_RT_REGISTRATION_ORDER,
+    };
+    out->route = NULL;
+    out->n_params = 0;
+    out->allow = 0;
+    search(&w, s);
+}
+
+/* Would the path with its last slash added or taken away be served? */
+static bool other_slash(const void *table, enum oar_method method, struct segments *s)
+{
+    struct oar_match other;
+    int last = s->count - 1;
+    if (last > 0 && s->at[last].len == 0) {
+        s->count--;
+        s->end = s->at[last].ptr - 1;
+    } else if (s->count <= OAR_MAX_SEGMENTS && s->at[last].len > 0) {
+        s->at[s->count++] = (struct oar_slice){s->end, 0};
+    } else {
+        return false;
+    }
+    find(table, method, s, &other);
+    return other.route != NULL;
+}
+
+enum oar_match_result oar_route_match(const void *table, enum oar_method method,
+                                      struct oar_slice path, char *scratch, struct oar_match *out)
+{
+    struct segments s;
+    enum oar_match_result result = OAR_MATCH_NONE;
+    if (OAR_UNLIKELY(memchr(path.ptr, '%', path.len) != NULL)) {
+        path.len = decode(path, scratch);
+        path.ptr = scratch;
+    }
+    out->route = NULL;
+    out->allow = 0;
+    if (path.len == 0 || path.ptr[0] != '/' || !cut(path, &s)) {
+        return OAR_MATCH_NONE;
+    }
+    find(table, method, &s, out);
+    if (out->route) {
+        result = OAR_MATCH_FOUND;
+    } else if (out->allow) {
+        result = method == OAR_OPTIONS_M ? OAR_MATCH_OPTIONS : OAR_MATCH_METHOD;
+    } else if ((oar_rt(table)->flags & OAR_RT_REDIRECT_SLASHES) && other_slash(table, method, &s)) {
+        result = OAR_MATCH_REDIRECT;
+    }
+    return result;
+}
+
+static bool inside(uint64_t offset, uint64_t count, uint64_t each, uint64_t size)
+{
+    return offset % 4 == 0 && offset <= size && count * each <= size - offset;
+}
+
+enum oar_status oar_route_check(const void *bytes, size_t size, struct oar_err *err)
+{
+    const struct oar_rt_header *h = bytes;
+    if (size < sizeof *h || h->magic != OAR_ROUTE_MAGIC || h->version != OAR_ROUTE_VERSION ||
+        h->size != size) {
+        return oar_err_set(err, "the route table is not one of version %d", OAR_ROUTE_VERSION);
+    }
+    bool ok = inside(h->routes_off, h->n_routes, sizeof(struct oar_rt_route), size) &&
+              inside(h->nodes_off, h->n_nodes, sizeof(struct oar_rt_node), size) &&
+              h->n_nodes > 0 &&
+              inside(h->leaves_off, h->n_leaves, sizeof(struct oar_rt_leaf), size) &&
+              inside(h->params_off, h->n_params, sizeof(struct oar_rt_param), size) &&
+              inside(h->hash_off, (uint64_t)h->hash_mask + 1, 4, size) && h->strings_off < size &&
+              ((const char *)bytes)[size - 1] == '\0';
+    const struct oar_rt_node *nodes = (const void *)((const char *)bytes + h->nodes_off);
+    for (uint32_t i = 0; ok && i < h->n_nodes; i++) {
+        ok = nodes[i].leaf <= h->n_leaves && nodes[i].parent < h->n_nodes &&
+             (uint64_t)nodes[i].seg_off + nodes[i].seg_len <= size;
+        for (int e = 0; ok && e < OAR_EDGES; e++) {
+            ok = nodes[i].edge[e] < h->n_nodes;
+        }
+    }
+    const uint32_t *slots = (const void *)((const char *)bytes + h->hash_off);
+    for (uint64_t i = 0; ok && i <= h->hash_mask; i++) {
+        ok = slots[i] < h->n_nodes;
+    }
+    return ok ? OAR_OK
+              : oar_err_set(err, "the route table is damaged: an offset points outside of it");
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT
+ * The only door between the event loop and handlers. Two implementations: the Python bridge
+ * (worker/py/py_app.c, in a shared object for one interpreter) and the C stub (worker/stub.c).
+ * Everything crosses as plain data and two tables of functions; neither side links to the other. */
+#ifndef OARLOCK_APP_H
+#define OARLOCK_APP_H
+
+#include "oarlock/config.h"
+#include "oarlock/log.h"
+#include "oarlock/shm.h"
+#include "worker/http_msg.h"
+
+struct oar_thread; /* an event loop; opaque to the application's side */
+struct oar_watch;  /* a watched descriptor; opaque */
+
+enum oar_call {
+    OAR_CALL_DONE,    /* request->response is complete, valid until the next call on this thread */
+    OAR_CALL_PENDING, /* host->respond will be called later */
+};
+
+/* A descriptor that became ready for the application (asyncio's). */
+struct oar_fired {
+    int fd;
+    int events; /* OAR_READABLE | OAR_WRITABLE */
+    void *data;
+};
+#define OAR_READABLE 1
+#define OAR_WRITABLE 2
+
+/* What the event loop offers. Functions are called on the thread they name, without the
+ * interpreter, unless it says otherwise. */
+struct oar_host {
+    /* Serves until something happened that the application must see, or `timeout` seconds (< 0: for
+     * ever; 0: does not wait). Returns the number of descriptors in `fired`, at most `room`. */
+    int (*poll)(struct oar_thread *t, double timeout, struct oar_fired *fired, int room);
+    struct oar_watch *(*watch)(struct oar_thread *t, int fd, int events, void *data);
+    void (*rewatch)(struct oar_thread *t, struct oar_watch *w, int events, void *data);
+    void (*unwatch)(struct oar_thread *t, struct oar_watch *w);
+    /* Any thread, any signal handler: makes poll return soon. */
+    void (*wake)(struct oar_thread *t);
+    /* On the loop's thread: request->response of a pending request is complete. It is copied. */
+    void (*respond)(struct oar_request *r);
+    /* Any thread: the same; response.owned carries the bytes. */
+    void (*respond_elsewhere)(struct oar_thread *t, struct oar_request *r);
+    bool (*stopping)(struct oar_thread *t); /* drained: the loop may end */
+    struct oar_slot *(*slot)(struct oar_thread *t);
+    const struct oar_peer *(*peer)(const struct oar_request *r);
+    void (*log)(enum oar_log_level level, const char *fmt, ...) OAR_PRINTF(2, 3);
+    void (*log_text)(enum oar_log_level level, struct oar_slice text);
+};
+
+/* What a process is born with. Borrowed for its life. */
+struct oar_app_args {
+    const struct oar_host *host;
+    const struct oar_config *config;
+    const void *routes;      /* the mapped route table; NULL in the loader */
+    const char *python;      /* the executable that the interpreter stands for (sys.executable) */
+    const char *package_dir; /* folder that holds the package `oarlock`; "" when it is installed */
+    const char *bridge_path; /* the shared object itself */
+    uint32_t hash_seed;
+    int cpu_count;
+    int n_threads;
+    int pool_threads;
+};
+
+struct oar_app {
+    uint32_t abi; /* OAR_BRIDGE_ABI */
+    /* "CPython 3.13.5", "free-threaded": for the line that says what serves. */
+    const char *runtime, *flavour;
+    const char *version; /* "3.13": must be that of the executable it stands for */
+    const char *python;  /* the executable it was built for */
+    bool free_threaded;
+    /* Loader: imports the application; `manifest` gets malloc'ed text, after a failure what went
+     * wrong. */
+    enum oar_status (*describe)(const struct oar_app_args *args, char **manifest,
+                                struct oar_err *err);
+    /* Worker, main thread: interpreter and application are ready, and not attached, on return. */
+    enum oar_status (*start)(const struct oar_app_args *args, struct oar_err *err);
+    /* Each thread; thread 0 is the one that called start. */
+    enum oar_status (*thread_start)(struct oar_thread *t, int index, void **state,
+                                    struct oar_err *err);
+    void (*thread_run)(void *state); /* calls host->poll until host->stopping */
+    void (*thread_stop)(void *state);
+    void (*stop)(void); /* main thread, after all others have ended */
+    /* The batch: enter, call for each request, leave. */
+    void (*enter)(void *state);
+    enum oar_call (*call)(void *state, struct oar_request *r);
+    void (*leave)(void *state);
+};
+
+/* The symbol that a bridge exports. */
+typedef const struct oar_app *(*oar_bridge_entry)(uint32_t abi);
+#define OAR_BRIDGE_SYMBOL "oar_bridge"
+
+const struct oar_app *oar_stub_app(void);
+
+#endif

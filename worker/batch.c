@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT
+ * The middle of a round: requests whose turn it is go through the application, then all output
+ * leaves. Three phases: what was parsed and matched before needed no interpreter; the interpreter
+ * is entered once, for at most OAR_BATCH_REQUESTS requests or OAR_BATCH_USEC, and only if a request
+ * needs it; then it is left, and the sockets are written. Process: worker, on the loop's thread.
+ * Owns nothing. Never calls the kernel while it is inside. */
+#include <time.h>
+
+#include "worker/conn.h"
+
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void enter(struct oar_thread *t)
+{
+    struct oar_slot *slot = t->slot;
+    if (t->worker->app->enter) {
+        uint64_t before = now_ns();
+        OAR_SET(slot->phase, OAR_PHASE_GIL);
+        t->worker->app->enter(t->app_state);
+        OAR_ADD(slot->attach_ns, now_ns() - before);
+        OAR_ADD(slot->attach_count, 1);
+    }
+    t->entered = true;
+    OAR_SET(slot->phase, OAR_PHASE_HANDLER);
+}
+
+static void leave(struct oar_thread *t)
+{
+    if (t->entered && t->worker->app->leave) {
+        t->worker->app->leave(t->app_state);
+    }
+    t->entered = false;
+    OAR_SET(t->slot->route, 0);
+    OAR_SET(t->slot->phase, OAR_PHASE_WRITE);
+}
+
+/* Runs the first request. true: it is answered, the next may follow. */
+static bool run_first(struct oar_thread *t, struct oar_conn *c)
+{
+    struct oar_request *r = c->first;
+    enum oar_call result = OAR_CALL_DONE;
+    if (r->call_app) {
+        if (!t->entered) {
+            enter(t);
+        }
+        OAR_SET(t->slot->route, (uint32_t)(r->route - oar_rt_routes(t->worker->routes)) + 1);
+        r->state = OAR_REQ_RUNNING;
+        result = t->worker->app->call(t->app_state, r);
+    }
+    if (result == OAR_CALL_DONE) {
+        oar_conn_respond(c, r);
+    }
+    return result == OAR_CALL_DONE;
+}
+
+void oar_batch_flush(struct oar_thread *t)
+{
+    for (struct oar_link *l; (l = oar_list_pop(&t->dirty));) {
+        oar_conn_flush(OAR_CONTAINER_OF(l, struct oar_conn, dirty));
+    }
+    if (t->out.failed || t->out.cap > 1u << 20) { /* a big response must not stay for ever */
+        oar_buf_free(&t->out);
+    }
+    t->out.len = 0;
+}
+
+void oar_batch_run(struct oar_thread *t)
+{
+    uint64_t deadline = 0;
+    int count = 0;
+    bool spent = false;
+    struct oar_link *l;
+    while (!spent && (l = oar_list_pop(&t->ready))) {
+        struct oar_conn *c = OAR_CONTAINER_OF(l, struct oar_conn, ready);
+        while (!spent && c->first && c->first->state == OAR_REQ_READY && run_first(t, c)) {
+            count++;
+            if (count % 8 == 0) {
+                uint64_t now = now_ns();
+                deadline = deadline ? deadline : now + OAR_BATCH_USEC * 1000u;
+                spent = count >= OAR_BATCH_REQUESTS || now > deadline;
+            }
+        }
+        if (spent && c->first && c->first->state == OAR_REQ_READY) {
+            oar_list_append(&t->ready, &c->ready); /* first again in the next round */
+        } else if (oar_list_empty(&c->dirty)) {
+            oar_conn_continue(c); /* its request waits: watch for the client going away */
+        }
+    }
+    leave(t);
+    oar_batch_flush(t);
+    OAR_SET(t->slot->phase, OAR_PHASE_WAIT);
+}
+
+void oar_batch_take_done(struct oar_thread *t)
+{
+    struct oar_request *r = atomic_exchange_explicit(&t->done, NULL, memory_order_acquire);
+    while (r) {
+        struct oar_request *next = r->done_next;
+        oar_conn_respond(r->conn, r);
+        r = next;
+    }
+}

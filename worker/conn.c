@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT
+ * The life of a connection: open, what to wait for, close.
+ * Process: worker, on the thread that accepted it. Owns its socket, its input block, its arena and
+ * its unsent bytes. Never touches the interpreter, never blocks.
+ *
+ *   idle --bytes--> head --head complete--> [body] --> ready --batch--> running --respond-->
+ * written ^                 \__________________ refused (4xx) ______________________________/ | |
+ * keep-alive: idle / close
+ *    +-----------------------------------------------------------------------------------------+
+ * A state is not stored but follows from the fields:
+ *   idle      first == NULL, in_at == in_len          deadline IDLE (keep-alive)
+ *   head      head_partial                            deadline HEAD
+ *   body      reading != NULL                         deadline BODY
+ *   ready     first->state == READY, in t->ready      none: the batch is next
+ *   running   first->state == RUNNING                 none here: the handler's own
+ *   writing   unsent bytes                            deadline WRITE; nothing is read or run
+ * meanwhile lingering lingering                               deadline LINGER; input is thrown away
+ * Requests are answered in their order: only the first may run. */
+#include "worker/conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void on_io(struct ev_loop *ev, ev_io *io, int events)
+{
+    struct oar_conn *c = OAR_CONTAINER_OF(io, struct oar_conn, io);
+    (void)ev;
+    if ((events & EV_WRITE) && oar_conn_unsent(c) > 0) {
+        oar_conn_flush(c);
+    } else if (events & EV_READ) {
+        oar_conn_receive(c);
+    }
+}
+
+void oar_conn_open(struct oar_thread *t, int fd, const struct oar_peer *peer)
+{
+    struct oar_conn *c = calloc(1, sizeof *c);
+    if (!c) {
+        oar_log(OAR_LOG_ERROR, "no memory for a connection; it is closed");
+        close(fd);
+        return;
+    }
+    c->t = t;
+    c->fd = fd;
+    c->peer = *peer;
+    c->arena.pool = &t->pool;
+    oar_parse_reset(&c->parse);
+    oar_list_init(&c->ready);
+    oar_list_init(&c->dirty);
+    oar_list_init(&c->deadline);
+    oar_list_append(&t->conns, &c->all);
+    t->n_conns++;
+    OAR_SET(t->slot->connections, t->n_conns);
+    ev_io_init(&c->io, on_io, fd, EV_READ);
+    ev_io_start(t->ev, &c->io);
+    oar_conn_deadline(c, OAR_DL_IDLE);
+}
+
+static void conn_free(struct oar_conn *c)
+{
+    oar_arena_reset(&c->arena);
+    if (c->in) {
+        oar_pool_give(&c->t->pool, c->in);
+    }
+    oar_buf_free(&c->body);
+    oar_buf_free(&c->unsent);
+    oar_list_remove(&c->all);
+    free(c);
+}
+
+void oar_conn_close(struct oar_conn *c)
+{
+    if (c->fd >= 0) {
+        ev_io_stop(c->t->ev, &c->io);
+        close(c->fd);
+        c->fd = -1;
+        c->t->n_conns--;
+        OAR_SET(c->t->slot->connections, c->t->n_conns);
+        oar_list_remove(&c->ready);
+        oar_list_remove(&c->dirty);
+        oar_list_remove(&c->deadline);
+    }
+    if (!c->first || c->first->state != OAR_REQ_RUNNING) {
+        conn_free(c);
+    }
+}
+
+void oar_conn_deadline(struct oar_conn *c, enum oar_deadline kind)
+{
+    struct oar_thread *t = c->t;
+    bool first = oar_list_empty(&t->deadlines[kind]);
+    oar_list_remove(&c->deadline);
+    c->deadline_kind = (uint8_t)kind;
+    c->expires = ev_now(t->ev) + t->durations[kind];
+    oar_list_append(&t->deadlines[kind], &c->deadline);
+    if (first && (!ev_is_active(&t->deadline_timer) ||
+                  ev_timer_remaining(t->ev, &t->deadline_timer) > t->durations[kind])) {
+        ev_timer_stop(t->ev, &t->deadline_timer);
+        ev_timer_set(&t->deadline_timer, t->durations[kind], 0.);
+        ev_timer_start(t->ev, &t->deadline_timer);
+    }
+}
+
+void oar_conn_expired(struct oar_conn *c)
+{
+    OAR_ADD(c->t->slot->timeouts, 1);
+    if (c->deadline_kind == OAR_DL_HEAD || c->deadline_kind == OAR_DL_BODY) {
+        oar_conn_refuse(c, 408,
+                        c->deadline_kind == OAR_DL_HEAD
+                            ? "the head took longer than --head-timeout"
+                            : "the body took longer than --body-timeout");
+        oar_conn_continue(c);
+    } else {
+        oar_conn_close(c);
+    }
+}
+
+/* RFC 9112 section 9.6: close the sending side, read on for a while, so that the client's unread
+ * bytes do not reset the connection before it has seen the response. */
+static void linger(struct oar_conn *c)
+{
+    c->lingering = true;
+    c->in_at = c->in_len = c->in_pin = 0;
+    shutdown(c->fd, SHUT_WR);
+    oar_conn_deadline(c, OAR_DL_LINGER);
+}
+
+static void watch(struct oar_conn *c, int events)
+{
+    if (events != (c->io.events & (EV_READ | EV_WRITE)) || !ev_is_active(&c->io)) {
+        ev_io_stop(c->t->ev, &c->io);
+        ev_io_set(&c->io, c->fd, events);
+        if (events) {
+            ev_io_start(c->t->ev, &c->io);
+        }
+    }
+}
+
+static void give_input_back(struct oar_conn *c)
+{
+    if (c->in && c->in_at == c->in_len && !c->first && !c->reading) {
+        oar_pool_give(&c->t->pool, c->in);
+        c->in = NULL;
+        c->in_at = c->in_len = c->in_pin = 0;
+    }
+}
+
+static void wait_for_input(struct oar_conn *c)
+{
+    bool full = c->in && c->in_len == c->in->size;
+    bool reads = !c->eof && !full;
+    watch(c, reads ? EV_READ : 0);
+    if (c->reading || c->head_partial) {
+        return; /* deadline BODY or HEAD runs since its first byte */
+    }
+    if (c->first) {
+        oar_list_remove(&c->deadline); /* a handler runs */
+    } else {
+        oar_conn_deadline(c, OAR_DL_IDLE);
+    }
+}
+
+void oar_conn_continue(struct oar_conn *c)
+{
+    if (c->fd < 0 || c->lingering) {
+        return;
+    }
+    if (oar_conn_unsent(c) > 0) {
+        watch(c, EV_WRITE);
+        return;
+    }
+    if (!oar_list_empty(&c->dirty) || !oar_list_empty(&c->ready)) {
+        return; /* the batch, or the flush, comes back here */
+    }
+    oar_conn_parse(c);
+    if (c->first && c->first->state == OAR_REQ_READY) {
+        oar_list_append(&c->t->ready, &c->ready);
+        return;
+    }
+    give_input_back(c);
+    if (!c->first && c->close_after) {
+        if (c->refused && !c->eof) {
+            linger(c);
+        } else {
+            oar_conn_close(c);
+        }
+    } else if (!c->first && !c->reading && c->eof) {
+        oar_conn_close(c);
+    } else if (c->t->worker->draining && !c->first && !c->reading && !c->head_partial) {
+        oar_conn_close(c);
+    } else {
+        wait_for_input(c);
+    }
+}
+
+void oar_conn_drain(struct oar_conn *c)
+{
+    bool idle = !c->first && !c->reading && !c->head_partial && oar_conn_unsent(c) == 0 &&
+                oar_list_empty(&c->dirty) && !c->lingering;
+    if (idle && c->fd >= 0) {
+        oar_conn_receive(c); /* a request that is already in the socket is served */
+    }
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT
+ * A client's connection. Only files of worker/ include this; the states are drawn in conn.c. */
+#ifndef OARLOCK_CONN_H
+#define OARLOCK_CONN_H
+
+#include "worker/thread.h"
+
+struct oar_conn {
+    ev_io io;
+    struct oar_thread *t;
+    struct oar_link all, ready, dirty, deadline; /* of the thread's lists */
+    double expires;                              /* in ev_now's time, while in a deadline list */
+    struct oar_peer peer;
+    int fd;                /* -1: the client is gone; a running handler keeps the struct */
+    uint8_t deadline_kind; /* enum oar_deadline, while in a list */
+    uint8_t n_requests;    /* in first..last */
+    bool eof;              /* the client sends no more; what it sent is still answered */
+    bool close_after;      /* close when everything is written */
+    bool refused;          /* bytes of the client may be unread: linger before closing */
+    bool lingering;
+    bool head_partial;    /* a head has begun to arrive */
+    bool body_held;       /* `body` belongs to a request that is not answered yet */
+    struct oar_block *in; /* input; NULL while idle */
+    uint32_t in_len;      /* bytes received */
+    uint32_t in_at;       /* first byte that is not parsed yet */
+    uint32_t in_pin;      /* bytes before this are part of requests in progress */
+    uint32_t in_scanned;  /* with head_partial: no end of head before this */
+    struct oar_parse parse;
+    struct oar_request *first, *last;
+    struct oar_request *reading; /* its body is arriving */
+    struct oar_arena arena;      /* reset when no request is left */
+    struct oar_buf body;
+    size_t out_from, out_to; /* this round's bytes in t->out */
+    struct oar_buf unsent;   /* what the socket did not take */
+    size_t unsent_at;
+};
+
+/* conn.c */
+/* Takes the descriptor. */
+void oar_conn_open(struct oar_thread *t, int fd, const struct oar_peer *peer);
+/* The client is gone or must go. Frees the struct unless a handler still runs. */
+void oar_conn_close(struct oar_conn *c);
+/* What can go on goes on: parse, queue for the batch, watch, deadline. After any change of state.
+ */
+void oar_conn_continue(struct oar_conn *c);
+void oar_conn_drain(struct oar_conn *c);
+void oar_conn_expired(struct oar_conn *c);
+void oar_conn_deadline(struct oar_conn *c, enum oar_deadline kind);
+
+/* conn_in.c: bytes to requests */
+void oar_conn_receive(struct oar_conn *c);
+void oar_conn_parse(struct oar_conn *c);
+/* Queues a response that closes the connection, for a request that cannot be understood. */
+void oar_conn_refuse(struct oar_conn *c, uint16_t status, const char *why);
+
+/* conn_out.c: responses to bytes */
+void oar_conn_respond(struct oar_conn *c, struct oar_request *r);
+void oar_conn_flush(struct oar_conn *c);
+void oar_conn_raw(struct oar_conn *c, struct oar_slice bytes);
+
+static inline size_t oar_conn_unsent(const struct oar_conn *c)
+{
+    return c->unsent.len - c->unsent_at;
+}
+
+#endif

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT
+ * Bytes from the socket to requests in their order.
+ * Process: worker, on the connection's thread, without the interpreter. Owns nothing beyond the
+ * connection's own memory. Never reads more than the input block, the pipeline depth and --max-body
+ * allow.
+ *
+ * The input block: [ pinned: requests in progress | parsed or thrown away | not parsed | free ].
+ * A request's head and body stay where they arrived, unless the body is not there whole; then the
+ * head moves to the arena and the body collects in c->body. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "worker/conn.h"
+#include "worker/dispatch.h"
+#include "worker/http_gate.h"
+
+static bool more_room(struct oar_conn *c)
+{
+    if (!c->in) {
+        c->in = oar_pool_take(&c->t->pool);
+        return c->in != NULL;
+    }
+    if (c->in_len < c->in->size) {
+        return true;
+    }
+    if (!c->first && c->in_at > 0) { /* nothing is pinned: the unparsed tail moves to the front */
+        memmove(c->in->data, c->in->data + c->in_at, c->in_len - c->in_at);
+        c->in_len -= c->in_at;
+        c->in_scanned -= OAR_MIN(c->in_scanned, c->in_at);
+        c->in_at = 0;
+        return true;
+    }
+    size_t most = (size_t)c->t->worker->config->max_head + OAR_BLOCK_SIZE;
+    if (c->first || c->in->size >= most) {
+        return false;
+    }
+    struct oar_block *bigger = malloc(sizeof *bigger + most);
+    if (bigger) {
+        bigger->next = NULL;
+        bigger->size = most;
+        memcpy(bigger->data, c->in->data, c->in_len);
+        oar_pool_give(&c->t->pool, c->in);
+        c->in = bigger;
+    }
+    return bigger != NULL;
+}
+
+static void discard(struct oar_conn *c)
+{
+    char waste[4096];
+    ssize_t n = recv(c->fd, waste, sizeof waste, 0);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+        oar_conn_close(c);
+    }
+}
+
+void oar_conn_receive(struct oar_conn *c)
+{
+    if (c->lingering) {
+        discard(c);
+        return;
+    }
+    if (!more_room(c)) {
+        oar_conn_continue(c); /* stops watching: the requests in progress must be answered first */
+        return;
+    }
+    ssize_t n = recv(c->fd, c->in->data + c->in_len, c->in->size - c->in_len, 0);
+    if (n > 0) {
+        c->in_len += (uint32_t)n;
+        OAR_ADD(c->t->slot->bytes_in, (uint64_t)n);
+    } else if (n == 0) {
+        c->eof = true;
+        if (c->reading || c->head_partial) { /* a request cut in half: nobody waits for an answer */
+            oar_conn_close(c);
+            return;
+        }
+    } else if (errno != EAGAIN && errno != EINTR) {
+        oar_conn_close(c);
+        return;
+    }
+    oar_conn_continue(c);
+}
+
+static void append(struct oar_conn *c, struct oar_request *r)
+{
+    r->conn = c;
+    r->next = NULL;
+    if (c->last) {
+        c->last->next = r;
+    } else {
+        c->first = r;
+    }
+    c->last = r;
+    c->n_requests++;
+    OAR_ADD(c->t->slot->requests, 1);
+}
+
+void oar_conn_refuse(struct oar_conn *c, uint16_t status, const char *why)
+{
+    struct oar_request *r = c->reading ? c->reading : oar_arena_take(&c->arena, sizeof *r);
+    c->close_after = c->refused = true;
+    c->head_partial = false;
+    c->in_at = c->in_len; /* what follows cannot be trusted to be a request */
+    OAR_ADD(c->t->slot->refused, 1);
+    oar_log(OAR_LOG_DEBUG, "refused a request with %u: %s", status, why);
+    if (!r) {
+        return;
+    }
+    if (!c->reading) {
+        memset(r, 0, sizeof *r);
+        append(c, r);
+    }
+    c->reading = NULL;
+    r->minor = 1;
+    r->keep_alive = false;
+    oar_dispatch_error(c, r, status, why);
+    r->state = OAR_REQ_READY;
+}
+
+/* A request for a head that has been parsed; NULL: no memory. */
+static struct oar_request *request_new(struct oar_conn *c, const char *head,
+                                       const struct oar_parsed *p, bool whole)
+{
+    struct oar_request *r = oar_arena_take(&c->arena, sizeof *r);
+    struct oar_field *fields = oar_arena_take(&c->arena, p->n_fields * sizeof *fields);
+    char *copy = whole ? NULL : oar_arena_take(&c->arena, p->head_len);
+    if (!r || !fields || (!whole && !copy)) {
+        return NULL;
+    }
+    memcpy(fields, p->fields, p->n_fields * sizeof *fields);
+    if (copy) {
+        memcpy(copy, head, p->head_len);
+    }
+    *r = (struct oar_request){.head = copy ? copy : head,
+                              .head_len = p->head_len,
+                              .method = p->method,
+                              .minor = p->minor,
+                              .keep_alive = p->keep_alive,
+                              .expects_100 = p->expects_100,
+                              .chunked = p->chunked,
+                              .n_fields = p->n_fields,
+                              .fields = fields};
+    oar_gate_target(head, p, r);
+    append(c, r);
+    return r;
+}
+
+/* No end of a head among the bytes that have come since the last look. */
+static bool head_still_open(struct oar_conn *c)
+{
+    const char *data = c->in->data;
+    uint32_t at = OAR_MAX(c->in_at, c->in_scanned > 3 ? c->in_scanned - 3 : 0);
+    c->in_scanned = c->in_len;
+    while (at < c->in_len) {
+        const char *lf = memchr(data + at, '\n', c->in_len - at);
+        if (!lf) {
+            return true;
+        }
+        at = (uint32_t)(lf - data) + 1;
+        bool crlf = at + 1 < c->in_len && data[at] == '\r' && data[at + 1] == '\n';
+        if (crlf || (at < c->in_len && data[at] == '\n')) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool parse_head(struct oar_conn *c)
+{
+    struct oar_thread *t = c->t;
+    const struct oar_config *cfg = t->worker->config;
+    const struct oar_parse_limits limits = {(size_t)cfg->max_head, (size_t)cfg->max_target,
+                                            (size_t)cfg->max_fields};
+    struct oar_parsed parsed = {.fields = t->fields};
+    const char *head = c->in->data + c->in_at;
+    size_t len = c->in_len - c->in_at;
+    if (c->head_partial && len <= limits.max_head && head_still_open(c)) {
+        return false;
+    }
+    enum oar_parse_result result = oar_parse_head(&c->parse, &limits, head, len, &parsed);
+    if (result == OAR_PARSE_MORE) {
+        if (!c->head_partial) {
+            oar_conn_deadline(c, OAR_DL_HEAD);
+        }
+        c->head_partial = true;
+        c->in_scanned = c->in_len;
+        return false;
+    }
+    c->head_partial = false;
+    if (result == OAR_PARSE_REFUSED) {
+        oar_conn_refuse(c, c->parse.status, c->parse.why);
+        return false;
+    }
+    struct oar_request *r = request_new(c, head, &parsed, result == OAR_PARSE_MESSAGE);
+    if (!r) {
+        oar_conn_refuse(c, 503, "no memory for the request");
+        return false;
+    }
+    c->in_at += parsed.head_len;
+    oar_dispatch_prepare(c, r);
+    if (result == OAR_PARSE_MESSAGE) {
+        c->in_pin = c->in_at;
+        r->state = OAR_REQ_READY;
+        return true;
+    }
+    c->reading = r;
+    if (!r->chunked && c->parse.content_length > (uint64_t)cfg->max_body) {
+        oar_conn_refuse(c, 413, "the body is longer than --max-body");
+        return false;
+    }
+    oar_conn_deadline(c, OAR_DL_BODY);
+    if (r->expects_100 && c->in_at == c->in_len && r->call_app && c->first == r) {
+        oar_conn_raw(c, OAR_LIT("HTTP/1.1 100 Continue\r\n\r\n")); /* RFC 9110 section 10.1.1 */
+    }
+    return true;
+}
+
+static bool body_piece(struct oar_conn *c, struct oar_slice piece)
+{
+    struct oar_request *r = c->reading;
+    bool whole = c->body.len == 0 && !r->chunked && piece.len == c->parse.content_length;
+    if (whole) {
+        r->body = piece;
+        c->in_pin = (uint32_t)(piece.ptr + piece.len - c->in->data);
+        return true;
+    }
+    if (c->body.len + piece.len > (size_t)c->t->worker->config->max_body) {
+        oar_conn_refuse(c, 413, "the body is longer than --max-body");
+        return false;
+    }
+    oar_buf_put(&c->body, piece.ptr, piece.len);
+    if (c->body.failed) {
+        oar_conn_refuse(c, 503, "no memory for the body");
+        return false;
+    }
+    return true;
+}
+
+static bool parse_body(struct oar_conn *c)
+{
+    struct oar_slice piece;
+    size_t used;
+    struct oar_request *r = c->reading;
+    enum oar_parse_result result =
+        oar_parse_body(&c->parse, c->in->data + c->in_at, c->in_len - c->in_at, &used, &piece);
+    if (result == OAR_PARSE_REFUSED) {
+        oar_conn_refuse(c, c->parse.status, c->parse.why);
+        return false;
+    }
+    c->in_at += (uint32_t)used;
+    if (piece.len > 0 && !body_piece(c, piece)) {
+        return false;
+    }
+    if (result == OAR_PARSE_MESSAGE) {
+        if (c->body.len > 0) {
+            r->body = (struct oar_slice){c->body.data, c->body.len};
+            c->body_held = true;
+        }
+        r->state = OAR_REQ_READY;
+        c->reading = NULL;
+        c->parse.in_body = false;
+        oar_list_remove(&c->deadline);
+    }
+    return true;
+}
+
+void oar_conn_parse(struct oar_conn *c)
+{
+    bool goes_on = true;
+    while (goes_on && c->in && !c->close_after) {
+        if (c->in_at == c->in_len) { /* all is parsed: only what is pinned stays */
+            c->in_at = c->in_len = c->first ? c->in_pin : 0;
+            break;
+        }
+        if (c->reading) {
+            goes_on = parse_body(c);
+        } else if (c->n_requests < OAR_MAX_PIPELINE && !c->body_held &&
+                   !(c->last && !c->last->keep_alive)) {
+            goes_on = parse_head(c);
+        } else {
+            goes_on = false;
+        }
+    }
+}

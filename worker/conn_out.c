@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT
+ * Responses to bytes, and bytes to the socket.
+ * Process: worker, on the connection's thread. oar_conn_respond may run while the batch holds the
+ * interpreter, so it only copies; oar_conn_flush, which calls the kernel, never runs inside it.
+ * Owns the connection's unsent bytes. Never lets a connection with unsent bytes run another
+ * handler. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "worker/conn.h"
+#include "worker/http_write.h"
+
+/* This round's bytes of a connection are one run of t->out. If others wrote behind it, it moves. */
+static void open_run(struct oar_conn *c)
+{
+    struct oar_thread *t = c->t;
+    if (oar_list_empty(&c->dirty)) {
+        oar_list_append(&t->dirty, &c->dirty);
+        c->out_from = c->out_to = t->out.len;
+    } else if (c->out_to != t->out.len) {
+        oar_buf_put(&c->unsent, t->out.data + c->out_from, c->out_to - c->out_from);
+        c->out_from = c->out_to = t->out.len;
+    }
+}
+
+void oar_conn_raw(struct oar_conn *c, struct oar_slice bytes)
+{
+    open_run(c);
+    oar_buf_put_slice(&c->t->out, bytes);
+    c->out_to = c->t->out.len;
+}
+
+static void count(struct oar_slot *slot, uint16_t status)
+{
+    unsigned family = status / 100;
+    OAR_ADD(slot->responses[family < OAR_ARRAY_LEN(slot->responses) ? family : 0], 1);
+}
+
+/* Takes the answered request, which is the first, off the connection. */
+static void forget(struct oar_conn *c, struct oar_request *r)
+{
+    c->first = r->next;
+    c->n_requests--;
+    free(r->response.owned);
+    if (c->body_held && r->body.ptr == c->body.data) {
+        oar_buf_free(&c->body);
+        c->body_held = false;
+    }
+    if (!c->first) {
+        c->last = NULL;
+        c->in_pin = 0;
+        oar_arena_reset(&c->arena);
+    }
+}
+
+void oar_conn_respond(struct oar_conn *c, struct oar_request *r)
+{
+    struct oar_thread *t = c->t;
+    bool close = r->response.close || !r->keep_alive || (t->worker->draining && !r->next);
+    if (c->fd < 0) { /* the client did not wait */
+        r->state = OAR_REQ_DONE;
+        free(r->response.owned);
+        r->response.owned = NULL;
+        c->first = NULL;
+        oar_conn_close(c);
+        return;
+    }
+    open_run(c);
+    oar_http_write(&t->out, r,
+                   OAR_LIKELY(t->date_len) ? (struct oar_slice){t->date, t->date_len} : OAR_LIT(""),
+                   close);
+    c->out_to = t->out.len;
+    c->close_after = c->close_after || close;
+    count(t->slot, r->response.status);
+    r->state = OAR_REQ_DONE;
+    if (close) { /* what was pipelined behind it gets no answer: RFC 9112 section 9.6 */
+        r->next = NULL;
+    }
+    forget(c, r);
+}
+
+/* Keeps what the socket did not take. false: no memory for it. */
+static bool keep_rest(struct oar_conn *c, const struct iovec *iov, size_t sent)
+{
+    size_t old = OAR_MIN(sent, iov[0].iov_len);
+    c->unsent_at += old;
+    sent -= old;
+    oar_buf_put(&c->unsent, (char *)iov[1].iov_base + sent, iov[1].iov_len - sent);
+    if (c->unsent_at > 0 && c->unsent_at >= c->unsent.len / 2) { /* slide: amortised O(1) a byte */
+        memmove(c->unsent.data, c->unsent.data + c->unsent_at, c->unsent.len - c->unsent_at);
+        c->unsent.len -= c->unsent_at;
+        c->unsent_at = 0;
+    }
+    return !c->unsent.failed;
+}
+
+void oar_conn_flush(struct oar_conn *c)
+{
+    bool was_blocked = oar_conn_unsent(c) > 0;
+    struct iovec iov[2] = {{c->unsent.data + c->unsent_at, oar_conn_unsent(c)},
+                           {c->t->out.data + c->out_from, c->out_to - c->out_from}};
+    size_t all = iov[0].iov_len + iov[1].iov_len;
+    ssize_t n;
+    oar_list_remove(&c->dirty);
+    if (c->t->out.failed || c->unsent.failed) {
+        oar_log(OAR_LOG_ERROR, "no memory for a response; the connection is closed");
+        oar_conn_close(c);
+        return;
+    }
+    if (iov[0].iov_len == 0) {
+        n = send(c->fd, iov[1].iov_base, iov[1].iov_len, MSG_NOSIGNAL);
+    } else {
+        struct msghdr message = {.msg_iov = iov, .msg_iovlen = 2};
+        n = sendmsg(c->fd, &message, MSG_NOSIGNAL);
+    }
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        oar_conn_close(c);
+        return;
+    }
+    size_t sent = n > 0 ? (size_t)n : 0;
+    OAR_ADD(c->t->slot->bytes_out, sent);
+    if (OAR_LIKELY(sent == all)) {
+        if (was_blocked) {
+            oar_buf_free(&c->unsent);
+            c->unsent_at = 0;
+        }
+    } else if (!keep_rest(c, iov, sent)) {
+        oar_log(OAR_LOG_ERROR, "no memory for %zu unsent bytes; the connection is closed",
+                all - sent);
+        oar_conn_close(c);
+        return;
+    } else if (!was_blocked || sent > 0) {
+        oar_conn_deadline(c, OAR_DL_WRITE);
+    }
+    c->out_from = c->out_to = 0;
+    oar_conn_continue(c);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT
+ * A request as the handler's side sees it, and a response as the handler's side gives it: plain
+ * data. */
+#ifndef OARLOCK_HTTP_MSG_H
+#define OARLOCK_HTTP_MSG_H
+
+#include "oarlock/route.h"
+
+struct oar_conn;
+
+/* Who the client is. port 0 and an empty host: a unix socket. */
+struct oar_peer {
+    uint8_t family; /* AF_INET, AF_INET6, AF_UNIX */
+    uint16_t port;
+    uint8_t address[16]; /* network order */
+};
+
+/* A header field; offsets from struct oar_request.head. Names are as the client spelt them. */
+struct oar_field {
+    uint32_t name_off, value_off;
+    uint16_t name_len;
+    uint16_t zero;
+    uint32_t value_len;
+};
+
+/* A parameter after validation (params.c). */
+enum oar_value_tag {
+    OAR_VAL_DEFAULT, /* not sent: the handler's default */
+    OAR_VAL_INT,     /* i */
+    OAR_VAL_BIG,     /* text: a decimal number beyond 64 bits, optional sign, no other characters */
+    OAR_VAL_FLOAT,   /* f */
+    OAR_VAL_BOOL,    /* i */
+    OAR_VAL_STR,     /* text */
+    OAR_VAL_UUID,    /* uuid */
+};
+struct oar_value {
+    enum oar_value_tag tag;
+    union {
+        int64_t i;
+        double f;
+        struct oar_slice text;
+        uint8_t uuid[16];
+    };
+};
+
+enum oar_request_state {
+    OAR_REQ_READING, /* body still arrives */
+    OAR_REQ_READY,   /* waits for its turn: call_app says who answers */
+    OAR_REQ_RUNNING, /* the handler has it; only the application's side may touch response */
+    OAR_REQ_DONE,    /* answered */
+};
+
+struct oar_response {
+    uint16_t status;
+    bool head_has_type;      /* fields holds a content-type */
+    bool close;              /* no other request on this connection */
+    struct oar_slice type;   /* content-type of the body; empty: none. Static or the arena's */
+    struct oar_slice fields; /* whole lines, each with CRLF. Valid until the response is written */
+    struct oar_slice body;   /* valid until the response is written */
+    char *owned;             /* freed (free) after the response was written: pool threads' bytes */
+};
+
+/* Lifetime: from the head's last byte to the written response. In the connection's arena. */
+struct oar_request {
+    struct oar_request *next;      /* of the connection, in order of arrival */
+    struct oar_request *done_next; /* thread's stack of requests that the pool has answered */
+    struct oar_conn *conn;
+    const char *head; /* first byte of the request line, in the connection's input */
+    uint32_t head_len;
+    uint8_t state;  /* enum oar_request_state */
+    uint8_t method; /* enum oar_method */
+    uint8_t minor;  /* HTTP/1.minor */
+    bool keep_alive;
+    bool call_app;    /* else response is complete: 404, 405, 307, 422 */
+    bool expects_100; /* Expect: 100-continue, not yet answered */
+    bool chunked;
+    uint32_t n_fields;
+    const struct oar_field *fields;
+    uint32_t path_off, path_len; /* without the query */
+    uint32_t query_off, query_len;
+    struct oar_slice body;
+    const struct oar_rt_route *route;
+    struct oar_value *values; /* route->n_params of them, in the arena */
+    struct oar_match match;   /* captured segments point into head or the arena */
+    struct oar_response response;
+    void *app; /* what the application's side keeps for a request that waits; its own to release */
+};
+
+static inline struct oar_slice oar_request_path(const struct oar_request *r)
+{
+    return (struct oar_slice){r->head + r->path_off, r->path_len};
+}
+static inline struct oar_slice oar_request_query(const struct oar_request *r)
+{
+    return (struct oar_slice){r->head + r->query_off, r->query_len};
+}
+
+#endif

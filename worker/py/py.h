@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT
+ * The bridge's shared declarations: one interpreter, its threads, its handlers. Only worker/py/
+ * includes this. Every PyObject field says owned or borrowed. Functions need an attached thread
+ * state unless they say otherwise, and return NULL or -1 with an exception set, as CPython's do. */
+#ifndef OARLOCK_PY_H
+#define OARLOCK_PY_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "shared/buf.h"
+#include "worker/app.h"
+
+/* How one parameter of a handler is filled. */
+enum oar_py_arg { OAR_ARG_VALUE, OAR_ARG_REQUEST };
+struct oar_py_param {
+    enum oar_py_arg kind;
+    uint16_t value;     /* index into request->values */
+    PyObject *standard; /* owned: the default; NULL: always sent */
+};
+
+struct oar_py_handler {
+    PyObject *call;    /* owned */
+    PyObject *kwnames; /* owned: names of the keyword-only parameters at the end; NULL: none */
+    PyObject *response_class; /* owned; NULL: JSON */
+    struct oar_py_param *params;
+    int n_params;
+    int n_keywords;
+    uint16_t status; /* of a plain return value */
+    bool is_async;
+    bool in_pool;
+};
+
+/* Process-wide; written before any other thread attaches, then read-only. */
+struct oar_py_process {
+    const struct oar_app_args *args;
+    PyInterpreterState *interpreter;
+    PyThreadState *main_thread;
+    struct oar_py_handler *handlers;
+    int n_handlers;
+    PyObject *worker;         /* owned: module oarlock._worker */
+    PyObject *response_type;  /* owned: oarlock.Response */
+    PyObject *request_type;   /* owned: oarlock.Request, a subclass of the native one */
+    PyObject *request_base;   /* owned: _oarlock.Request */
+    PyObject *uuid_type;      /* owned */
+    PyObject *task_type;      /* owned: asyncio.Task */
+    PyObject *encode_default; /* owned: oarlock._encode.default */
+    PyObject *render_error;   /* owned: oarlock._errors.render */
+    PyObject *task_kwnames;   /* owned: ("loop", "context", "eager_start") */
+    PyObject *bytes_name;     /* owned: ("bytes",) */
+    PyObject *str_status_code, *str_body, *str_render_head, *str_result; /* owned, interned */
+};
+extern struct oar_py_process oar_py;
+
+/* One event-loop thread, or one thread of the pool. Touched by that thread alone. */
+struct oar_py_thread {
+    struct oar_thread *host; /* NULL in the pool */
+    PyThreadState *state;
+    PyObject *loop;     /* owned: the asyncio loop; NULL in the pool */
+    PyObject *context;  /* owned: copied for each handler */
+    PyObject *poller;   /* owned */
+    struct oar_buf out; /* body, then header lines, of the response being made */
+    int index;
+};
+
+/* py_module.c: what `import _oarlock` gives, built in or as an extension. */
+PyMODINIT_FUNC PyInit__oarlock(void);
+
+/* py_init.c. `text` (malloc'ed) gets what went wrong where it is longer than `err` holds. */
+enum oar_status oar_py_initialize(const struct oar_app_args *args, char **text,
+                                  struct oar_err *err);
+/* Fetches the exception as text for the operator. Clears it. */
+char *oar_py_exception_text(void);
+
+/* py_handlers.c: the application's handlers as C data. -1: exception set. */
+int oar_py_handlers_load(PyObject *specs);
+
+/* py_call.c */
+enum oar_call oar_py_call(void *thread, struct oar_request *r);
+/* Calls the handler in a context of its own and completes r->response, errors included. Any thread.
+ */
+void oar_py_run(struct oar_py_thread *t, struct oar_request *r);
+/* New reference: what the handler returned. */
+PyObject *oar_py_invoke(const struct oar_py_handler *h, struct oar_request *r);
+
+/* py_task.c: starts the coroutine (stolen) as a task. PENDING: its end will respond. */
+enum oar_call oar_py_task_start(struct oar_py_thread *t, struct oar_request *r, PyObject *coroutine,
+                                PyObject *context);
+extern PyType_Spec oar_py_completion_spec;
+extern PyObject *oar_py_completion_type; /* owned by the module */
+
+/* py_respond.c: completes r->response from a return value, or from the exception that is set. The
+ * bytes lie in t->out until the thread's next response. */
+void oar_py_respond(struct oar_py_thread *t, struct oar_request *r, PyObject *value);
+void oar_py_respond_error(struct oar_py_thread *t, struct oar_request *r);
+void oar_py_respond_plain(struct oar_request *r, uint16_t status);
+
+/* py_json.c: appends `value` as JSON. -1: exception set. */
+int oar_py_json(struct oar_buf *out, PyObject *value);
+
+/* py_request.c */
+PyObject *oar_py_request_new(const struct oar_request *r);
+extern PyType_Spec oar_py_request_spec;
+
+/* py_poller.c: asyncio's selector, for one thread. */
+extern PyType_Spec oar_py_poller_spec;
+extern PyObject *oar_py_poller_type; /* owned by the module */
+PyObject *oar_py_poller_new(struct oar_py_thread *t);
+
+/* py_pool.c */
+int oar_py_pool_start(int threads, int queue); /* -1: exception set */
+/* The request waits for a pool thread. false: the queue is full. No interpreter needed. */
+bool oar_py_pool_submit(struct oar_py_thread *t, struct oar_request *r);
+/* Ends and joins the threads; call detached. */
+void oar_py_pool_stop(void);
+
+#endif

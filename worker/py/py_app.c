@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT
+ * The bridge's side of worker/app.h: one table of functions. GIL policy: every function here is
+ * called detached but `call`, which runs between `enter` and `leave`; a loop's thread is attached
+ * only while asyncio runs and inside a batch. Process: loader and worker. Owns the threads' states.
+ * Never lets a handler's SystemExit end a loop. */
+#include <stdlib.h>
+
+#include "oarlock/version.h"
+#include "shared/manifest.h"
+#include "worker/py/py.h"
+
+/* Calls a function of oarlock._worker with the application's coordinates. New reference. */
+static PyObject *with_target(const char *function)
+{
+    const struct oar_config *c = oar_py.args->config;
+    return PyObject_CallMethod(oar_py.worker, function, "sOi", c->target,
+                               c->factory ? Py_True : Py_False, oar_py.args->n_threads);
+}
+
+/* Text of a (str, bool ok) pair; ok false: what went wrong. Malloc'ed. */
+static enum oar_status take_pair(PyObject *pair, char **text)
+{
+    const char *utf8 = NULL;
+    int ok = 0;
+    if (pair && PyArg_ParseTuple(pair, "sp", &utf8, &ok)) {
+        *text = strdup(utf8);
+    } else {
+        *text = oar_py_exception_text();
+    }
+    Py_XDECREF(pair);
+    return ok ? OAR_OK : OAR_ERR;
+}
+
+static enum oar_status py_describe(const struct oar_app_args *args, char **manifest,
+                                   struct oar_err *err)
+{
+    enum oar_status status = oar_py_initialize(args, manifest, err);
+    if (status == OAR_OK) {
+        status = take_pair(with_target("describe"), manifest);
+    }
+    return status;
+}
+
+/* The worker's own import must give the routes that the table was compiled from. */
+static enum oar_status load_handlers(const struct oar_app_args *args, struct oar_err *err)
+{
+    PyObject *pair = with_target("load");
+    PyObject *specs = NULL; /* borrowed */
+    const char *manifest;
+    Py_ssize_t len;
+    enum oar_status status = OAR_OK;
+    if (!pair || !PyArg_ParseTuple(pair, "s#O!", &manifest, &len, &PyList_Type, &specs)) {
+        status = OAR_ERR;
+    } else if (oar_manifest_fingerprint((struct oar_slice){manifest, (size_t)len}) !=
+               oar_rt(args->routes)->fingerprint) {
+        args->host->log(
+            OAR_LOG_ERROR,
+            "the application's routes are not those that the server started with: its files "
+            "have changed, or its routes depend on chance; restart the server");
+        status = OAR_CLOSED;
+    } else if (oar_py_handlers_load(specs) != 0) {
+        status = OAR_ERR;
+    }
+    if (status == OAR_ERR) {
+        char *text = oar_py_exception_text();
+        args->host->log_text(OAR_LOG_ERROR, oar_slice_of(text ? text : "no memory"));
+        free(text);
+        oar_err_set(err, "the worker could not load the application; the reason stands above");
+    }
+    Py_XDECREF(pair);
+    return status;
+}
+
+static enum oar_status py_start(const struct oar_app_args *args, struct oar_err *err)
+{
+    char *text = NULL;
+    enum oar_status status = oar_py_initialize(args, &text, err);
+    free(text);
+    if (status == OAR_OK) {
+        status = load_handlers(args, err);
+    }
+    bool needs_pool = false;
+    for (int i = 0; i < oar_py.n_handlers; i++) {
+        needs_pool = needs_pool || oar_py.handlers[i].in_pool;
+    }
+    if (status == OAR_OK && needs_pool &&
+        oar_py_pool_start(args->pool_threads, (int)args->config->pool_queue) != 0) {
+        text = oar_py_exception_text();
+        status = oar_err_set(err, "%.900s", text ? text : "no memory for the pool");
+        free(text);
+    }
+    if (status == OAR_OK) {
+        PyEval_SaveThread();
+    }
+    return status;
+}
+
+static int make_loop(struct oar_py_thread *t)
+{
+    t->context = PyContext_New();
+    t->poller = oar_py_poller_new(t);
+    t->loop = t->context && t->poller
+                  ? PyObject_CallMethod(oar_py.worker, "thread_start", "Oi", t->poller, t->index)
+                  : NULL;
+    return t->loop ? 0 : -1;
+}
+
+static enum oar_status py_thread_start(struct oar_thread *host, int index, void **state,
+                                       struct oar_err *err)
+{
+    struct oar_py_thread *t = calloc(1, sizeof *t);
+    if (!t) {
+        return oar_err_set(err, "no memory for a thread");
+    }
+    t->host = host;
+    t->index = index;
+    t->state = index == 0 ? oar_py.main_thread : PyThreadState_New(oar_py.interpreter);
+    PyEval_RestoreThread(t->state);
+    int rc = make_loop(t);
+    char *text = rc == 0 ? NULL : oar_py_exception_text();
+    PyEval_SaveThread();
+    *state = t;
+    if (rc != 0) {
+        oar_err_set(err, "cannot make the asyncio loop of thread %d: %.800s", index,
+                    text ? text : "no memory");
+    }
+    free(text);
+    return rc == 0 ? OAR_OK : OAR_ERR;
+}
+
+static void py_thread_run(void *state)
+{
+    struct oar_py_thread *t = state;
+    PyEval_RestoreThread(t->state);
+    PyObject *none = PyObject_CallMethod(oar_py.worker, "thread_run", "O", t->loop);
+    if (!none) {
+        char *text = oar_py_exception_text();
+        oar_py.args->host->log_text(OAR_LOG_ERROR, oar_slice_of(text ? text : "no memory"));
+        free(text);
+    }
+    Py_XDECREF(none);
+    PyEval_SaveThread();
+}
+
+static void py_thread_stop(void *state)
+{
+    struct oar_py_thread *t = state;
+    PyEval_RestoreThread(t->state);
+    PyObject *none = PyObject_CallMethod(oar_py.worker, "thread_stop", "O", t->loop);
+    if (!none) {
+        PyErr_WriteUnraisable(t->loop);
+    }
+    Py_XDECREF(none);
+    Py_CLEAR(t->loop);
+    Py_CLEAR(t->poller);
+    Py_CLEAR(t->context);
+    oar_buf_free(&t->out);
+    if (t->index == 0) {
+        PyEval_SaveThread();
+    } else {
+        PyThreadState_Clear(t->state);
+        PyThreadState_DeleteCurrent();
+    }
+    free(t);
+}
+
+static void py_stop(void)
+{
+    oar_py_pool_stop();
+    PyEval_RestoreThread(oar_py.main_thread);
+    if (Py_FinalizeEx() != 0) {
+        oar_py.args->host->log(OAR_LOG_WARNING,
+                               "the interpreter could not flush its output when it ended");
+    }
+}
+
+static void py_enter(void *state)
+{
+    PyEval_RestoreThread(((struct oar_py_thread *)state)->state);
+}
+
+static void py_leave(void *state)
+{
+    ((struct oar_py_thread *)state)->state = PyEval_SaveThread();
+}
+
+__attribute__((visibility("default"))) const struct oar_app *oar_bridge(uint32_t abi);
+
+const struct oar_app *oar_bridge(uint32_t abi)
+{
+    static const struct oar_app app = {
+        .abi = OAR_BRIDGE_ABI,
+        .runtime = "CPython " PY_VERSION,
+#ifdef Py_GIL_DISABLED
+        .flavour = "free-threaded",
+        .free_threaded = true,
+#else
+        .flavour = "with the GIL",
+        .free_threaded = false,
+#endif
+        .version = Py_STRINGIFY(PY_MAJOR_VERSION) "." Py_STRINGIFY(PY_MINOR_VERSION),
+        .python = OAR_PYTHON,
+        .describe = py_describe,
+        .start = py_start,
+        .thread_start = py_thread_start,
+        .thread_run = py_thread_run,
+        .thread_stop = py_thread_stop,
+        .stop = py_stop,
+        .enter = py_enter,
+        .call = oar_py_call,
+        .leave = py_leave,
+    };
+    return abi == OAR_BRIDGE_ABI ? &app : NULL;
+}

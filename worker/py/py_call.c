@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ * Calls handlers: validated values become Python objects, the handler runs in a context of its own,
+ * its result becomes the response. Process: worker; a loop's thread, or a thread of the pool. Owns
+ * references for the length of a call. Never makes a thread state, never leaves an exception set
+ * behind it. */
+#include "worker/py/py.h"
+
+static PyObject *uuid_object(const uint8_t *bytes)
+{
+    PyObject *raw = PyBytes_FromStringAndSize((const char *)bytes, 16);
+    PyObject *args[] = {raw};
+    PyObject *uuid = raw ? PyObject_Vectorcall(oar_py.uuid_type, args, 0, oar_py.bytes_name) : NULL;
+    Py_XDECREF(raw);
+    return uuid;
+}
+
+/* New reference. Text of a client is never interned: on the free-threaded build that would be for
+ * ever. */
+static PyObject *value_object(const struct oar_value *v, PyObject *standard)
+{
+    PyObject *o = NULL;
+    switch (v->tag) {
+    case OAR_VAL_DEFAULT: o = Py_NewRef(standard ? standard : Py_None); break;
+    case OAR_VAL_INT: o = PyLong_FromLongLong(v->i); break;
+    case OAR_VAL_BIG: o = PyLong_FromString(v->text.ptr, NULL, 10); break;
+    case OAR_VAL_FLOAT: o = PyFloat_FromDouble(v->f); break;
+    case OAR_VAL_BOOL: o = PyBool_FromLong((long)v->i); break;
+    case OAR_VAL_STR:
+        o = PyUnicode_DecodeUTF8(v->text.ptr, (Py_ssize_t)v->text.len, "replace");
+        break;
+    case OAR_VAL_UUID: o = uuid_object(v->uuid); break;
+    }
+    return o;
+}
+
+PyObject *oar_py_invoke(const struct oar_py_handler *h, struct oar_request *r)
+{
+    PyObject *args[OAR_MAX_PARAMS + 2];
+    PyObject *result = NULL;
+    int n = 0;
+    if (h->n_params == 0) {
+        return PyObject_CallNoArgs(h->call);
+    }
+    for (; n < h->n_params; n++) {
+        const struct oar_py_param *p = &h->params[n];
+        args[n + 1] = p->kind == OAR_ARG_REQUEST ? oar_py_request_new(r)
+                                                 : value_object(&r->values[p->value], p->standard);
+        if (!args[n + 1]) {
+            goto out;
+        }
+    }
+    result = PyObject_Vectorcall(
+        h->call, args + 1, (size_t)(h->n_params - h->n_keywords) | PY_VECTORCALL_ARGUMENTS_OFFSET,
+        h->kwnames);
+out:
+    while (n-- > 0) {
+        Py_DECREF(args[n + 1]);
+    }
+    return result;
+}
+
+void oar_py_run(struct oar_py_thread *t, struct oar_request *r)
+{
+    const struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
+    PyObject *context = PyContext_Copy(t->context);
+    PyObject *result = NULL;
+    if (context && PyContext_Enter(context) == 0) {
+        result = oar_py_invoke(h, r);
+        PyObject *exception = result ? NULL : PyErr_GetRaisedException();
+        if (PyContext_Exit(context) !=
+            0) { /* the handler has meddled with contexts: its error wins */
+            PyErr_Clear();
+        }
+        PyErr_SetRaisedException(exception);
+    }
+    if (result) {
+        oar_py_respond(t, r, result);
+        Py_DECREF(result);
+    } else {
+        oar_py_respond_error(t, r);
+    }
+    Py_XDECREF(context);
+}
+
+static enum oar_call start_async(struct oar_py_thread *t, struct oar_request *r,
+                                 const struct oar_py_handler *h)
+{
+    enum oar_call call = OAR_CALL_DONE;
+    PyObject *context = PyContext_Copy(t->context);
+    PyObject *coroutine = context ? oar_py_invoke(h, r) : NULL;
+    if (coroutine && PyCoro_CheckExact(coroutine)) {
+        call = oar_py_task_start(t, r, coroutine, context);
+    } else if (coroutine) {
+        PyErr_Format(PyExc_TypeError, "an async handler returned %s, not a coroutine",
+                     Py_TYPE(coroutine)->tp_name);
+        Py_DECREF(coroutine);
+        oar_py_respond_error(t, r);
+    } else {
+        oar_py_respond_error(t, r);
+    }
+    Py_XDECREF(context);
+    return call;
+}
+
+enum oar_call oar_py_call(void *thread, struct oar_request *r)
+{
+    struct oar_py_thread *t = thread;
+    const struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
+    if (h->is_async) {
+        return start_async(t, r, h);
+    }
+    if (h->in_pool) {
+        if (oar_py_pool_submit(t, r)) {
+            return OAR_CALL_PENDING;
+        }
+        oar_py_respond_plain(r, 503);
+        return OAR_CALL_DONE;
+    }
+    oar_py_run(t, r);
+    return OAR_CALL_DONE;
+}

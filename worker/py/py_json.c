@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT
+ * Python values to JSON text, with the results of json.dumps(ensure_ascii=False, allow_nan=False,
+ * separators=(",", ":")) after FastAPI's jsonable_encoder. Types that C does not know go through
+ * oarlock._encode.default, which returns simpler ones.
+ * Defined answers: NaN and infinities are a ValueError (500); a lone surrogate is written as its
+ * \uXXXX escape, so that Python's json reads the same string back; nesting is bounded by MAX_DEPTH.
+ * Process: worker; and tools through _oarlock.dumps. Owns nothing. On the free-threaded build a
+ * container that another thread changes meanwhile is an error or a mixed view, never a crash:
+ * strong references only, dictionaries inside a critical section. */
+#include "worker/py/py.h"
+
+#define MAX_DEPTH 200
+
+struct encoder {
+    struct oar_buf *out;
+    int depth;
+};
+
+static int encode(struct encoder *e, PyObject *value);
+
+/* Bytes that must be escaped: RFC 8259 section 7. */
+static const unsigned char special[256] = {[0 ... 31] = 1, ['"'] = 1, ['\\'] = 1};
+
+static void put_escape(struct oar_buf *out, unsigned char c)
+{
+    static const char letters[128] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f',
+                                      ['\r'] = 'r', ['"'] = '"',  ['\\'] = '\\'};
+    static const char digits[] = "0123456789abcdef";
+    char text[6] = {'\\', 'u', '0', '0', digits[c >> 4], digits[c & 15]};
+    bool has_letter = letters[c] != 0;
+    if (has_letter) {
+        text[1] = letters[c];
+    }
+    oar_buf_put(out, text, has_letter ? 2 : 6);
+}
+
+static void put_utf8(struct oar_buf *out, const char *p, Py_ssize_t len)
+{
+    char *to = oar_buf_room(out, (size_t)len + 2);
+    Py_ssize_t at = 0;
+    if (!to) {
+        return;
+    }
+    *to++ = '"';
+    while (at < len && !special[(unsigned char)p[at]]) {
+        at++;
+    }
+    memcpy(to, p, (size_t)at);
+    out->len += (size_t)at + 1;
+    if (OAR_LIKELY(at == len)) {
+        to[at] = '"';
+        out->len++;
+        return;
+    }
+    for (Py_ssize_t run = at; at <= len; at++) {
+        if (at == len || special[(unsigned char)p[at]]) {
+            oar_buf_put(out, p + run, (size_t)(at - run));
+            if (at < len) {
+                put_escape(out, (unsigned char)p[at]);
+            }
+            run = at + 1;
+        }
+    }
+    oar_buf_put(out, "\"", 1);
+}
+
+/* A string with surrogates, which UTF-8 cannot hold: each becomes its escape. */
+static int put_surrogates(struct oar_buf *out, PyObject *str)
+{
+    Py_ssize_t len = PyUnicode_GetLength(str);
+    oar_buf_put(out, "\"", 1);
+    for (Py_ssize_t i = 0; i < len; i++) {
+        Py_UCS4 c = PyUnicode_ReadChar(str, i);
+        if (c == (Py_UCS4)-1 && PyErr_Occurred()) {
+            return -1;
+        }
+        if (c < 0x80 && special[c]) {
+            put_escape(out, (unsigned char)c);
+        } else if (c >= 0xd800 && c <= 0xdfff) {
+            oar_buf_printf(out, "\\u%04x", (unsigned)c);
+        } else {
+            char utf8[4];
+            size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+            static const unsigned char lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
+            for (size_t k = n; k-- > 0; c >>= 6) {
+                utf8[k] = (char)(k > 0 ? 0x80 | (c & 0x3f) : lead[n] | c);
+            }
+            oar_buf_put(out, utf8, n);
+        }
+    }
+    oar_buf_put(out, "\"", 1);
+    return 0;
+}
+
+static int put_str(struct encoder *e, PyObject *str)
+{
+    Py_ssize_t len;
+    const char *utf8 = PyUnicode_AsUTF8AndSize(str, &len);
+    if (OAR_LIKELY(utf8 != NULL)) {
+        put_utf8(e->out, utf8, len);
+        return 0;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+        return -1;
+    }
+    PyErr_Clear(); /* surrogates: the other way of writing it */
+    return put_surrogates(e->out, str);
+}
+
+static int put_int(struct encoder *e, PyObject *value)
+{
+    int overflow;
+    long long n = PyLong_AsLongLongAndOverflow(value, &overflow);
+    char digits[24];
+    size_t at = sizeof digits;
+    if (n == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (overflow) {
+        PyObject *text = PyLong_Type.tp_repr(value);
+        Py_ssize_t len = 0;
+        const char *utf8 = text ? PyUnicode_AsUTF8AndSize(text, &len) : NULL;
+        if (utf8) {
+            oar_buf_put(e->out, utf8, (size_t)len);
+        }
+        Py_XDECREF(text);
+        return utf8 ? 0 : -1;
+    }
+    unsigned long long u = n < 0 ? 0ULL - (unsigned long long)n : (unsigned long long)n;
+    do {
+        digits[--at] = (char)('0' + u % 10);
+        u /= 10;
+    } while (u);
+    if (n < 0) {
+        digits[--at] = '-';
+    }
+    oar_buf_put(e->out, digits + at, sizeof digits - at);
+    return 0;
+}
+
+static int put_float(struct encoder *e, PyObject *value)
+{
+    double d = PyFloat_AS_DOUBLE(value);
+    if (!isfinite(d)) {
+        PyErr_Format(PyExc_ValueError, "%s is not a JSON number (RFC 8259 section 6)",
+                     isnan(d) ? "nan"
+                     : d > 0  ? "inf"
+                              : "-inf");
+        return -1;
+    }
+    char *text = PyOS_double_to_string(d, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
+    if (!text) {
+        return -1;
+    }
+    oar_buf_put(e->out, text, strlen(text));
+    PyMem_Free(text);
+    return 0;
+}
+
+/* json.dumps's keys: strings, and numbers, booleans and None as strings; others through default().
+ */
+static int put_key(struct encoder *e, PyObject *key)
+{
+    if (PyUnicode_Check(key)) {
+        return put_str(e, key);
+    }
+    if (key == Py_None || PyBool_Check(key) || PyLong_Check(key) || PyFloat_Check(key)) {
+        oar_buf_put(e->out, "\"", 1);
+        int rc = encode(e, key);
+        oar_buf_put(e->out, "\"", 1);
+        return rc;
+    }
+    PyObject *simpler = PyObject_CallOneArg(oar_py.encode_default, key);
+    int rc = -1;
+    if (simpler && (PyUnicode_Check(simpler) || PyLong_Check(simpler) || PyFloat_Check(simpler) ||
+                    simpler == Py_None)) {
+        rc = put_key(e, simpler);
+    } else if (simpler) {
+        PyErr_Format(PyExc_TypeError, "a JSON object's key must be a string or number, not %s",
+                     Py_TYPE(key)->tp_name);
+    }
+    Py_XDECREF(simpler);
+    return rc;
+}
+
+static int put_members(struct encoder *e, PyObject *dict)
+{
+    Py_ssize_t pos = 0;
+    Py_ssize_t size = PyDict_GET_SIZE(dict);
+    PyObject *key;
+    PyObject *value;
+    int rc = 0;
+    bool first = true;
+    while (rc == 0 && PyDict_Next(dict, &pos, &key, &value)) {
+        Py_INCREF(key);
+        Py_INCREF(value);
+        if (!first) {
+            oar_buf_put(e->out, ",", 1);
+        }
+        first = false;
+        rc = put_key(e, key);
+        oar_buf_put(e->out, ":", 1);
+        rc = rc == 0 ? encode(e, value) : rc;
+        Py_DECREF(key);
+        Py_DECREF(value);
+        if (rc == 0 && PyDict_GET_SIZE(dict) != size) {
+            PyErr_SetString(PyExc_RuntimeError, "dictionary changed size while it was encoded");
+            rc = -1;
+        }
+    }
+    return rc;
+}
+
+static int put_dict(struct encoder *e, PyObject *dict)
+{
+    int rc;
+    oar_buf_put(e->out, "{", 1);
+    Py_BEGIN_CRITICAL_SECTION(dict);
+    rc = put_members(e, dict);
+    Py_END_CRITICAL_SECTION();
+    oar_buf_put(e->out, "}", 1);
+    return rc;
+}
+
+static int put_sequence(struct encoder *e, PyObject *sequence)
+{
+    bool is_list = PyList_Check(sequence);
+    int rc = 0;
+    oar_buf_put(e->out, "[", 1);
+    for (Py_ssize_t i = 0; rc == 0 && i < Py_SIZE(sequence); i++) {
+        PyObject *item =
+            is_list ? PyList_GetItemRef(sequence, i) : Py_NewRef(PyTuple_GET_ITEM(sequence, i));
+        if (!item) {
+            return -1;
+        }
+        if (i > 0) {
+            oar_buf_put(e->out, ",", 1);
+        }
+        rc = encode(e, item);
+        Py_DECREF(item);
+    }
+    oar_buf_put(e->out, "]", 1);
+    return rc;
+}
+
+static int put_other(struct encoder *e, PyObject *value)
+{
+    PyObject *simpler = PyObject_CallOneArg(oar_py.encode_default, value);
+    int rc = simpler ? encode(e, simpler) : -1;
+    Py_XDECREF(simpler);
+    return rc;
+}
+
+static int encode_nested(struct encoder *e, PyObject *value)
+{
+    int rc;
+    if (++e->depth > MAX_DEPTH) {
+        PyErr_Format(PyExc_ValueError,
+                     "the value is nested deeper than %d levels, or contains itself", MAX_DEPTH);
+        return -1;
+    }
+    if (PyDict_Check(value)) {
+        rc = put_dict(e, value);
+    } else if (PyList_Check(value) || PyTuple_CheckExact(value)) {
+        rc = put_sequence(e, value);
+    } else {
+        rc = put_other(e, value);
+    }
+    e->depth--;
+    return rc;
+}
+
+static int encode(struct encoder *e, PyObject *value)
+{
+    int rc = 0;
+    if (PyUnicode_CheckExact(value)) {
+        rc = put_str(e, value);
+    } else if (value == Py_None) {
+        oar_buf_put(e->out, "null", 4);
+    } else if (value == Py_True) {
+        oar_buf_put(e->out, "true", 4);
+    } else if (value == Py_False) {
+        oar_buf_put(e->out, "false", 5);
+    } else if (PyLong_CheckExact(value)) {
+        rc = put_int(e, value);
+    } else if (PyFloat_CheckExact(value)) {
+        rc = put_float(e, value);
+    } else {
+        rc = encode_nested(e, value);
+    }
+    return rc;
+}
+
+int oar_py_json(struct oar_buf *out, PyObject *value)
+{
+    struct encoder e = {out, 0};
+    int rc = encode(&e, value);
+    if (rc == 0 && out->failed) {
+        PyErr_NoMemory();
+        rc = -1;
+    }
+    return rc;
+}

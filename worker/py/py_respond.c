@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT
+ * What a handler returned, or raised, as a response.
+ *   a Response            its status, header lines and body
+ *   anything else         through the route's response_class, or as JSON (FastAPI's meaning)
+ *   HTTPException         {"detail": ...} with its status
+ *   any other exception   500; the traceback goes to the log, with --debug into the body too
+ * Process: worker, any attached thread. The bytes lie in the thread's own buffer until its next
+ * response. Never lets an error while answering an error escape: the last resort is a plain 500. */
+#include "worker/py/py.h"
+
+/* Copies bytes into the thread's buffer; offsets, because it may move while more is added. */
+static size_t keep(struct oar_py_thread *t, const char *bytes, Py_ssize_t len)
+{
+    size_t at = t->out.len;
+    oar_buf_put(&t->out, bytes, (size_t)len);
+    return at;
+}
+
+static void begin(struct oar_py_thread *t)
+{
+    if (t->out.failed ||
+        t->out.cap > 1u << 20) { /* a big response must not keep its memory for ever */
+        oar_buf_free(&t->out);
+    }
+    t->out.len = 0;
+}
+
+void oar_py_respond_plain(struct oar_request *r, uint16_t status)
+{
+    r->response = (struct oar_response){.status = status, .type = OAR_LIT("application/json")};
+    if (status == 503) {
+        r->response.fields = OAR_LIT("retry-after: 1\r\n");
+        r->response.body = OAR_LIT("{\"detail\":\"Service Unavailable\"}");
+    } else {
+        r->response.body = OAR_LIT("{\"detail\":\"Internal Server Error\"}");
+    }
+}
+
+static int from_json(struct oar_py_thread *t, struct oar_request *r, PyObject *value,
+                     uint16_t status)
+{
+    begin(t);
+    if (oar_py_json(&t->out, value) != 0) {
+        return -1;
+    }
+    r->response = (struct oar_response){
+        .status = status, .type = OAR_LIT("application/json"), .body = {t->out.data, t->out.len}};
+    return 0;
+}
+
+static long status_of(PyObject *response)
+{
+    PyObject *code = PyObject_GetAttr(response, oar_py.str_status_code);
+    long status = code ? PyLong_AsLong(code) : -1;
+    Py_XDECREF(code);
+    if (status < 200 || status > 599) {
+        if (!PyErr_Occurred()) {
+            PyErr_Format(PyExc_ValueError, "a response's status_code must be 200 to 599, not %ld",
+                         status);
+        }
+        return -1;
+    }
+    return status;
+}
+
+static int from_response(struct oar_py_thread *t, struct oar_request *r, PyObject *response)
+{
+    long status = status_of(response);
+    PyObject *head =
+        status > 0 ? PyObject_CallMethodNoArgs(response, oar_py.str_render_head) : NULL;
+    PyObject *body = head ? PyObject_GetAttr(response, oar_py.str_body) : NULL;
+    char *fields;
+    Py_ssize_t fields_len;
+    Py_buffer view;
+    int rc = -1;
+    if (body && PyBytes_AsStringAndSize(head, &fields, &fields_len) == 0 &&
+        PyObject_GetBuffer(body, &view, PyBUF_SIMPLE) == 0) {
+        begin(t);
+        size_t body_at = keep(t, view.buf, view.len);
+        size_t fields_at = keep(t, fields, fields_len);
+        rc = t->out.failed ? -1 : 0;
+        r->response = (struct oar_response){.status = (uint16_t)status,
+                                            .head_has_type = true,
+                                            .fields = {t->out.data + fields_at, (size_t)fields_len},
+                                            .body = {t->out.data + body_at, (size_t)view.len}};
+        PyBuffer_Release(&view);
+        if (rc != 0) {
+            PyErr_NoMemory();
+        }
+    }
+    Py_XDECREF(head);
+    Py_XDECREF(body);
+    return rc;
+}
+
+/* Any value but a Response, through the route's response_class. */
+static int from_class(struct oar_py_thread *t, struct oar_request *r,
+                      const struct oar_py_handler *h, PyObject *value)
+{
+    PyObject *response = PyObject_CallFunction(h->response_class, "Oi", value, (int)h->status);
+    int rc = response ? from_response(t, r, response) : -1;
+    Py_XDECREF(response);
+    return rc;
+}
+
+void oar_py_respond(struct oar_py_thread *t, struct oar_request *r, PyObject *value)
+{
+    const struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
+    int rc;
+    if (PyDict_CheckExact(value) && !h->response_class) {
+        rc = from_json(t, r, value, h->status);
+    } else if (PyObject_TypeCheck(value, (PyTypeObject *)oar_py.response_type)) {
+        rc = from_response(t, r, value);
+    } else if (h->response_class) {
+        rc = from_class(t, r, h, value);
+    } else {
+        rc = from_json(t, r, value, h->status);
+    }
+    if (rc != 0) {
+        oar_py_respond_error(t, r);
+    }
+}
+
+void oar_py_respond_error(struct oar_py_thread *t, struct oar_request *r)
+{
+    PyObject *exception = PyErr_GetRaisedException();
+    const char *route = r->route ? oar_rt_text(oar_py.args->routes, r->route->path_off) : "?";
+    PyObject *rendered = exception ? PyObject_CallFunction(oar_py.render_error, "Osi", exception,
+                                                           route, (int)oar_py.args->config->debug)
+                                   : NULL;
+    PyObject *response; /* borrowed, as is log */
+    PyObject *log;
+    const char *text;
+    if (rendered && PyArg_ParseTuple(rendered, "OO", &response, &log)) {
+        Py_ssize_t len = 0;
+        text = log == Py_None ? NULL : PyUnicode_AsUTF8AndSize(log, &len);
+        if (text) {
+            oar_py.args->host->log_text(OAR_LOG_ERROR, (struct oar_slice){text, (size_t)len});
+        }
+    } else {
+        response = NULL;
+    }
+    if (!response || from_response(t, r, response) != 0) {
+        char *why = oar_py_exception_text();
+        oar_py.args->host->log(OAR_LOG_ERROR, "%s: an error could not be reported: %s", route,
+                               why ? why : "?");
+        free(why);
+        oar_py_respond_plain(r, 500);
+    }
+    if (r->response.status >= 500 && t->host) {
+        struct oar_slot *slot = oar_py.args->host->slot(t->host);
+        OAR_ADD(slot->handler_errors, 1);
+    }
+    PyErr_Clear(); /* e.g. a log text that is not UTF-8: the response is complete */
+    Py_XDECREF(rendered);
+    Py_XDECREF(exception);
+}

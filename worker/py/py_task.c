@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ * Coroutine handlers as asyncio tasks, started eagerly (PEP 3156's Task with Python 3.12's
+ * eager_start): a handler that never waits has ended when the constructor returns; one that waits
+ * goes on as the same task. Process: worker, on the loop's thread, inside the running loop. A
+ * completion owns its reference to the task for as long as it waits; the request is the event
+ * loop's and stays until it is answered. */
+#include "worker/py/py.h"
+
+/* The done callback: called by asyncio with the task. */
+struct completion {
+    PyObject_HEAD
+    struct oar_py_thread *thread; /* borrowed: lives as long as its loop */
+    struct oar_request *request;  /* borrowed; NULL once it is answered */
+};
+
+/* Completes the response from a task that is done. */
+static void take_result(struct oar_py_thread *t, struct oar_request *r, PyObject *task)
+{
+    PyObject *result = PyObject_CallMethodNoArgs(task, oar_py.str_result);
+    if (result) {
+        oar_py_respond(t, r, result);
+        Py_DECREF(result);
+    } else {
+        oar_py_respond_error(t, r);
+    }
+}
+
+static PyObject *completion_call(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    struct completion *c = (struct completion *)self;
+    PyObject *task; /* borrowed */
+    (void)kwargs;
+    if (!PyArg_ParseTuple(args, "O", &task)) {
+        return NULL;
+    }
+    struct oar_request *r = c->request;
+    if (r) {
+        c->request = NULL;
+        take_result(c->thread, r, task);
+        oar_py.args->host->respond(r);
+    }
+    Py_RETURN_NONE;
+}
+
+static void completion_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyType_Slot completion_slots[] = {
+    {Py_tp_call, completion_call},
+    {Py_tp_dealloc, completion_dealloc},
+    {0, NULL},
+};
+PyType_Spec oar_py_completion_spec = {
+    .name = "_oarlock.Completion",
+    .basicsize = sizeof(struct completion),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = completion_slots,
+};
+
+/* The response will come when the task ends. -1: exception set. */
+static int respond_later(struct oar_py_thread *t, struct oar_request *r, PyObject *task)
+{
+    PyTypeObject *type = (PyTypeObject *)oar_py_completion_type;
+    struct completion *c = (struct completion *)type->tp_alloc(type, 0);
+    if (!c) {
+        return -1;
+    }
+    c->thread = t;
+    c->request = r;
+    PyObject *none = PyObject_CallMethod(task, "add_done_callback", "O", (PyObject *)c);
+    if (!none) {
+        c->request = NULL;
+    }
+    Py_DECREF(c);
+    Py_XDECREF(none);
+    return none ? 0 : -1;
+}
+
+enum oar_call oar_py_task_start(struct oar_py_thread *t, struct oar_request *r, PyObject *coroutine,
+                                PyObject *context)
+{
+    PyObject *args[] = {NULL, coroutine, t->loop, context, Py_True};
+    enum oar_call call = OAR_CALL_DONE;
+    PyObject *task = PyObject_Vectorcall(oar_py.task_type, args + 1,
+                                         1 | PY_VECTORCALL_ARGUMENTS_OFFSET, oar_py.task_kwnames);
+    PyObject *done = task ? PyObject_CallMethod(task, "done", NULL) : NULL;
+    if (!done) { /* KeyboardInterrupt and SystemExit leave the constructor: they are this request's,
+                    not the loop's */
+        oar_py_respond_error(t, r);
+    } else if (Py_IsTrue(done)) {
+        take_result(t, r, task);
+    } else if (respond_later(t, r, task) == 0) {
+        call = OAR_CALL_PENDING;
+    } else {
+        oar_py_respond_error(t, r);
+    }
+    Py_XDECREF(done);
+    Py_XDECREF(task);
+    Py_DECREF(coroutine);
+    return call;
+}
