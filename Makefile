@@ -6,10 +6,10 @@ MAKEFLAGS += --no-print-directory
 
 CC ?= gcc
 WARN := -std=c11 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Werror
-CFLAGS ?= -O2 -g
+CFLAGS ?= -O2 -g -flto=auto -fno-semantic-interposition
 CPPFLAGS := -D_GNU_SOURCE -I. -Iinclude
 HARDEN := -fno-common -fstack-protector-strong -fno-plt -fvisibility=hidden
-LIBS := -lev -lhttp_parser -lcjson -lpthread -lm -ldl
+LIBS := -lev -lcjson -lpthread -lm -ldl
 BUILD := build
 Q := $(if $(V),,@)
 

@@ -224,14 +224,13 @@ static void find(const void *table, enum oar_method method, const struct segment
                  struct oar_match *out)
 {
     const struct oar_rt_header *h = table;
-    struct walk w = {
-        .table = table,
-        .nodes = (const void *)((const char *)table + h->nodes_off),
-        .leaves = (const void *)((const char *)table + h->leaves_off),
-        .method = method,
-        .out = out,
-        .registration = h->flags & OAR_RT_REGISTRATION_ORDER,
-    };
+    struct walk w; /* field by field: captured[] needs no zeros */
+    w.table = table;
+    w.nodes = (const void *)((const char *)table + h->nodes_off);
+    w.leaves = (const void *)((const char *)table + h->leaves_off);
+    w.method = method;
+    w.out = out;
+    w.registration = (h->flags & OAR_RT_REGISTRATION_ORDER) != 0;
     out->route = NULL;
     out->n_params = 0;
     out->allow = 0;

@@ -46,7 +46,6 @@ void oar_conn_open(struct oar_thread *t, int fd, const struct oar_peer *peer)
     c->fd = fd;
     c->peer = *peer;
     c->arena.pool = &t->pool;
-    oar_parse_reset(&c->parse);
     oar_list_init(&c->ready);
     oar_list_init(&c->dirty);
     oar_list_init(&c->deadline);

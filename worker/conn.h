@@ -18,14 +18,15 @@ struct oar_conn {
     bool close_after;      /* close when everything is written */
     bool refused;          /* bytes of the client may be unread: linger before closing */
     bool lingering;
-    bool head_partial;    /* a head has begun to arrive */
-    bool body_held;       /* `body` belongs to a request that is not answered yet */
-    struct oar_block *in; /* input; NULL while idle */
-    uint32_t in_len;      /* bytes received */
-    uint32_t in_at;       /* first byte that is not parsed yet */
-    uint32_t in_pin;      /* bytes before this are part of requests in progress */
-    uint32_t in_scanned;  /* with head_partial: no end of head before this */
-    struct oar_parse parse;
+    bool head_partial;        /* a head has begun to arrive */
+    bool body_held;           /* `body` belongs to a request that is not answered yet */
+    struct oar_block *in;     /* input; NULL while idle */
+    uint32_t in_len;          /* bytes received */
+    uint32_t in_at;           /* first byte that is not parsed yet */
+    uint32_t in_pin;          /* bytes before this are part of requests in progress */
+    uint32_t in_scanned;      /* with head_partial: no end of head before this */
+    struct oar_chunks chunks; /* of `reading`, when it is chunked */
+    uint64_t body_left;       /* of `reading`, when it has a length */
     struct oar_request *first, *last;
     struct oar_request *reading; /* its body is arriving */
     struct oar_arena arena;      /* reset when no request is left */

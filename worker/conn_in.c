@@ -13,7 +13,6 @@
 
 #include "worker/conn.h"
 #include "worker/dispatch.h"
-#include "worker/http_gate.h"
 
 static bool more_room(struct oar_conn *c)
 {
@@ -118,6 +117,11 @@ void oar_conn_refuse(struct oar_conn *c, uint16_t status, const char *why)
     r->state = OAR_REQ_READY;
 }
 
+static void refuse_rule(struct oar_conn *c, enum oar_rule rule)
+{
+    oar_conn_refuse(c, oar_rules[rule].status, oar_rules[rule].text);
+}
+
 /* A request for a head that has been parsed; NULL: no memory. */
 static struct oar_request *request_new(struct oar_conn *c, const char *head,
                                        const struct oar_parsed *p, bool whole)
@@ -132,16 +136,22 @@ static struct oar_request *request_new(struct oar_conn *c, const char *head,
     if (copy) {
         memcpy(copy, head, p->head_len);
     }
-    *r = (struct oar_request){.head = copy ? copy : head,
-                              .head_len = p->head_len,
-                              .method = p->method,
-                              .minor = p->minor,
-                              .keep_alive = p->keep_alive,
-                              .expects_100 = p->expects_100,
-                              .chunked = p->chunked,
-                              .n_fields = p->n_fields,
-                              .fields = fields};
-    oar_gate_target(head, p, r);
+    memset(r, 0, offsetof(struct oar_request, match)); /* match is written by the match */
+    r->response = (struct oar_response){0};
+    r->app = NULL;
+    r->head = copy ? copy : head;
+    r->head_len = p->head_len;
+    r->method = p->method;
+    r->minor = p->minor;
+    r->keep_alive = p->keep_alive;
+    r->expects_100 = p->expects_100;
+    r->chunked = p->chunked;
+    r->n_fields = p->n_fields;
+    r->fields = fields;
+    r->path_off = p->path_off;
+    r->path_len = p->path_len;
+    r->query_off = p->query_off;
+    r->query_len = p->query_len;
     append(c, r);
     return r;
 }
@@ -178,7 +188,7 @@ static bool parse_head(struct oar_conn *c)
     if (c->head_partial && len <= limits.max_head && head_still_open(c)) {
         return false;
     }
-    enum oar_parse_result result = oar_parse_head(&c->parse, &limits, head, len, &parsed);
+    enum oar_parse_result result = oar_parse_head(&limits, head, len, &parsed);
     if (result == OAR_PARSE_MORE) {
         if (!c->head_partial) {
             oar_conn_deadline(c, OAR_DL_HEAD);
@@ -189,7 +199,7 @@ static bool parse_head(struct oar_conn *c)
     }
     c->head_partial = false;
     if (result == OAR_PARSE_REFUSED) {
-        oar_conn_refuse(c, c->parse.status, c->parse.why);
+        refuse_rule(c, parsed.rule);
         return false;
     }
     struct oar_request *r = request_new(c, head, &parsed, result == OAR_PARSE_MESSAGE);
@@ -205,7 +215,9 @@ static bool parse_head(struct oar_conn *c)
         return true;
     }
     c->reading = r;
-    if (!r->chunked && c->parse.content_length > (uint64_t)cfg->max_body) {
+    c->chunks = (struct oar_chunks){0};
+    c->body_left = parsed.content_length;
+    if (c->body_left > (uint64_t)cfg->max_body) {
         oar_conn_refuse(c, 413, "the body is longer than --max-body");
         return false;
     }
@@ -216,10 +228,10 @@ static bool parse_head(struct oar_conn *c)
     return true;
 }
 
-static bool body_piece(struct oar_conn *c, struct oar_slice piece)
+/* A run of body. Bodies that arrived whole stay where they are. */
+static bool body_piece(struct oar_conn *c, struct oar_slice piece, bool whole)
 {
     struct oar_request *r = c->reading;
-    bool whole = c->body.len == 0 && !r->chunked && piece.len == c->parse.content_length;
     if (whole) {
         r->body = piece;
         c->in_pin = (uint32_t)(piece.ptr + piece.len - c->in->data);
@@ -237,30 +249,53 @@ static bool body_piece(struct oar_conn *c, struct oar_slice piece)
     return true;
 }
 
-static bool parse_body(struct oar_conn *c)
+static void body_complete(struct oar_conn *c)
+{
+    struct oar_request *r = c->reading;
+    if (c->body.len > 0) {
+        r->body = (struct oar_slice){c->body.data, c->body.len};
+        c->body_held = true;
+    }
+    r->state = OAR_REQ_READY;
+    c->reading = NULL;
+    oar_list_remove(&c->deadline);
+}
+
+static bool parse_chunks(struct oar_conn *c)
 {
     struct oar_slice piece;
     size_t used;
-    struct oar_request *r = c->reading;
     enum oar_parse_result result =
-        oar_parse_body(&c->parse, c->in->data + c->in_at, c->in_len - c->in_at, &used, &piece);
+        oar_parse_chunks(&c->chunks, (size_t)c->t->worker->config->max_head, c->in->data + c->in_at,
+                         c->in_len - c->in_at, &used, &piece);
     if (result == OAR_PARSE_REFUSED) {
-        oar_conn_refuse(c, c->parse.status, c->parse.why);
+        refuse_rule(c, c->chunks.rule);
         return false;
     }
     c->in_at += (uint32_t)used;
-    if (piece.len > 0 && !body_piece(c, piece)) {
+    if (piece.len > 0 && !body_piece(c, piece, false)) {
         return false;
     }
     if (result == OAR_PARSE_MESSAGE) {
-        if (c->body.len > 0) {
-            r->body = (struct oar_slice){c->body.data, c->body.len};
-            c->body_held = true;
-        }
-        r->state = OAR_REQ_READY;
-        c->reading = NULL;
-        c->parse.in_body = false;
-        oar_list_remove(&c->deadline);
+        body_complete(c);
+    }
+    return true;
+}
+
+static bool parse_body(struct oar_conn *c)
+{
+    if (c->reading->chunked) {
+        return parse_chunks(c);
+    }
+    size_t n = OAR_MIN((size_t)(c->in_len - c->in_at), (size_t)c->body_left);
+    struct oar_slice piece = {c->in->data + c->in_at, n};
+    c->in_at += (uint32_t)n;
+    if (!body_piece(c, piece, c->body.len == 0 && n == c->body_left)) {
+        return false;
+    }
+    c->body_left -= n;
+    if (c->body_left == 0) {
+        body_complete(c);
     }
     return true;
 }

@@ -81,7 +81,7 @@ struct oar_request {
     struct oar_slice body;
     const struct oar_rt_route *route;
     struct oar_value *values; /* route->n_params of them, in the arena */
-    struct oar_match match;   /* captured segments point into head or the arena */
+    struct oar_match match; /* captured segments point into head or the arena; zeroed up to here */
     struct oar_response response;
     void *app; /* what the application's side keeps for a request that waits; its own to release */
 };

@@ -1,236 +1,296 @@
 /* SPDX-License-Identifier: MIT
- * Bytes to request views with http-parser; the only file that includes its header.
- * Process: worker, and the fuzz target. Owns nothing: views are offsets into the caller's bytes.
- * Never allocates, never keeps a pointer into the bytes between calls.
+ * A request's head in one strict pass over its bytes: syntax, framing and the gate's rules
+ * together. Process: worker, and the fuzz target. Owns nothing: views are offsets into the caller's
+ * bytes. Never allocates, keeps nothing between calls, looks at each byte a bounded number of
+ * times.
  *
- * A head is parsed in one go. Where it has not arrived whole, the parser starts again from the
- * first byte once the end of the head is there (the caller looks for it in new bytes only), so a
- * head is parsed at most twice however slowly it trickles in. A body is fed piece by piece. */
+ * A head that has not arrived whole is parsed again from its first byte once its end is there
+ * (conn_in.c looks for the end in new bytes only), so a head is parsed at most twice however slowly
+ * it trickles in. */
 #include "worker/http_parse.h"
 
-#include <http_parser.h>
+#include <strings.h>
 
-#include "worker/http_gate.h"
-
-_Static_assert(sizeof(http_parser) <= sizeof(struct oar_parser), "room for http-parser's state");
-
-struct head_context {
-    struct oar_parse *parse;
+struct head {
+    const char *start, *at, *end;
     const struct oar_parse_limits *limits;
     struct oar_parsed *out;
-    const char *head;
-    bool value_seen; /* of the current field: a second one is a folded line */
-    bool complete;   /* the message has no body */
-    bool has_body;
+    struct oar_slice host; /* value of the Host field */
+    unsigned hosts, lengths, codings;
+    bool close, keep_alive; /* options of the Connection field */
 };
 
-struct body_context {
-    struct oar_slice piece;
-    bool complete;
-    bool paused; /* one piece a call */
-};
+/* How a step ended. */
+enum step { GO_ON, MORE, REFUSED };
 
-static http_parser *parser_of(struct oar_parse *p)
+static enum step refuse(struct head *h, enum oar_rule rule)
 {
-    return (http_parser *)(void *)&p->parser;
+    h->out->rule = rule;
+    return REFUSED;
 }
+#define REFUSE_IF(rule, condition)             \
+    do {                                       \
+        if (OAR_VIOLATES(rule, condition)) {   \
+            return refuse(h, OAR_RULE_##rule); \
+        }                                      \
+    } while (0)
 
-static int refuse(struct oar_parse *p, uint16_t status, const char *why)
+static uint8_t method_of(const char *p, size_t len)
 {
-    p->status = status;
-    p->why = why;
-    return -1;
-}
-
-static int on_url(http_parser *h, const char *at, size_t len)
-{
-    struct head_context *c = h->data;
-    c->out->target_off = (uint32_t)(at - c->head);
-    c->out->target_len = (uint32_t)len;
-    return len > c->limits->max_target
-               ? refuse(c->parse, 414, "the target is longer than --max-target")
-               : 0;
-}
-
-static int on_field(http_parser *h, const char *at, size_t len)
-{
-    struct head_context *c = h->data;
-    if (c->out->n_fields >= c->limits->max_fields) {
-        return refuse(c->parse, 431, "more header fields than --max-fields");
+    uint8_t m = OAR_GET;
+    if (OAR_LIKELY(len == 3 && memcmp(p, "GET", 3) == 0)) {
+        return m;
     }
-    if (len > UINT16_MAX) {
-        return refuse(c->parse, 431, "a field name of more than 65535 bytes");
-    }
-    c->out->fields[c->out->n_fields++] =
-        (struct oar_field){.name_off = (uint32_t)(at - c->head), .name_len = (uint16_t)len};
-    c->value_seen = false;
-    return 0;
-}
-
-static int on_value(http_parser *h, const char *at, size_t len)
-{
-    struct head_context *c = h->data;
-    if (c->value_seen || c->out->n_fields == 0) { /* RFC 9112 section 5.2 */
-        return refuse(c->parse, 400, "a folded header line (obs-fold)");
-    }
-    struct oar_field *f = &c->out->fields[c->out->n_fields - 1];
-    f->value_off = (uint32_t)(at - c->head);
-    f->value_len = (uint32_t)len;
-    c->value_seen = true;
-    return 0;
-}
-
-static enum oar_method method_of(unsigned method)
-{
-    enum oar_method m = OAR_METHOD_OTHER;
-    switch (method) {
-    case HTTP_GET: m = OAR_GET; break;
-    case HTTP_HEAD: m = OAR_HEAD; break;
-    case HTTP_POST: m = OAR_POST; break;
-    case HTTP_PUT: m = OAR_PUT; break;
-    case HTTP_PATCH: m = OAR_PATCH; break;
-    case HTTP_DELETE: m = OAR_DELETE; break;
-    case HTTP_OPTIONS: m = OAR_OPTIONS_M; break;
-    case HTTP_TRACE: m = OAR_TRACE; break;
-    default: break;
+    while (m < OAR_METHODS && !oar_slice_eq(oar_method_names[m], (struct oar_slice){p, len})) {
+        m++;
     }
     return m;
 }
 
-static int on_headers_complete(http_parser *h)
+static enum step read_method(struct head *h)
 {
-    struct head_context *c = h->data;
-    struct oar_parsed *out = c->out;
-    out->method = (uint8_t)method_of(h->method);
-    out->minor = (uint8_t)h->http_minor;
-    out->keep_alive = http_should_keep_alive(h);
-    out->chunked = h->flags & F_CHUNKED;
-    c->parse->content_length = out->chunked ? UINT64_MAX : h->content_length;
-    c->has_body = out->chunked || (h->content_length != UINT64_MAX && h->content_length > 0);
-    if (h->http_major != 1 || h->http_minor > 1) {
-        return refuse(c->parse, 505, "the version is neither HTTP/1.0 nor HTTP/1.1");
+    enum { LONGEST = 64 };
+    size_t len = oar_span(h->at, h->end, OAR_TOKEN);
+    if (h->at + len == h->end && len < LONGEST) {
+        return MORE;
     }
-    if (c->has_body) {
-        http_parser_pause(h, 1);
+    REFUSE_IF(METHOD_TOKEN, len == 0 || len >= LONGEST || h->at[len] != ' ');
+    h->out->method = method_of(h->at, len);
+    REFUSE_IF(METHOD_KNOWN, h->out->method == OAR_METHODS);
+    h->at += len + 1;
+    return GO_ON;
+}
+
+/* Absolute form: RFC 9112 section 3.2.2. Returns the length of "http://authority"; 0: not that
+ * form. */
+static size_t authority_end(const char *p, size_t len, struct oar_slice *host)
+{
+    size_t scheme = len > 7 && strncasecmp(p, "http://", 7) == 0    ? 7
+                    : len > 8 && strncasecmp(p, "https://", 8) == 0 ? 8
+                                                                    : 0;
+    size_t n = scheme ? oar_span(p + scheme, p + len, OAR_HOST) : 0;
+    bool ends = scheme + n == len || p[scheme + n] == '/' || p[scheme + n] == '?';
+    *host = (struct oar_slice){p + scheme, n};
+    return n > 0 && ends ? scheme + n : 0;
+}
+
+static enum step read_target(struct head *h, struct oar_slice *target_host)
+{
+    struct oar_parsed *out = h->out;
+    const char *p = h->at;
+    size_t len = oar_span(p, h->end, OAR_TARGET);
+    REFUSE_IF(TARGET_LENGTH, len > h->limits->max_target);
+    if (p + len == h->end) {
+        return MORE;
     }
-    return 0;
+    REFUSE_IF(TARGET_BYTES, len == 0 || p[len] != ' ');
+    bool star = len == 1 && p[0] == '*';
+    size_t skip = p[0] == '/' || star ? 0 : authority_end(p, len, target_host);
+    REFUSE_IF(TARGET_FORM, p[0] != '/' && skip == 0 && !(star && out->method == OAR_OPTIONS_M));
+    const char *question = memchr(p + skip, '?', len - skip);
+    REFUSE_IF(TARGET_FRAGMENT, memchr(p, '#', len) != NULL);
+    out->target_off = (uint32_t)(p - h->start);
+    out->target_len = (uint32_t)len;
+    out->path_off = out->target_off + (uint32_t)skip;
+    out->path_len = (uint32_t)(question ? question - p - (ptrdiff_t)skip : (ptrdiff_t)(len - skip));
+    out->query_off = out->path_off + out->path_len + (question ? 1 : 0);
+    out->query_len = question ? (uint32_t)(p + len - question - 1) : 0;
+    h->at += len + 1;
+    return GO_ON;
 }
 
-static int on_head_message_complete(http_parser *h)
+static enum step read_version(struct head *h)
 {
-    struct head_context *c = h->data;
-    c->complete = true;
-    http_parser_pause(h, 1);
-    return 0;
+    const char *p = h->at;
+    size_t left = (size_t)(h->end - p);
+    if (OAR_LIKELY(left >= 10 && memcmp(p, "HTTP/1.1\r\n", 10) == 0)) {
+        h->out->minor = 1;
+        h->at += 10;
+        return GO_ON;
+    }
+    REFUSE_IF(VERSION_SYNTAX, memcmp(p, "HTTP/", OAR_MIN(left, 5u)) != 0);
+    if (left < 10) {
+        return MORE;
+    }
+    bool digits = p[5] >= '0' && p[5] <= '9' && p[6] == '.' && p[7] >= '0' && p[7] <= '9';
+    REFUSE_IF(VERSION_SYNTAX, !digits);
+    REFUSE_IF(VERSION_NUMBER, p[5] != '1' || p[7] > '1');
+    REFUSE_IF(LINE_END, p[8] != '\r' || p[9] != '\n');
+    h->out->minor = (uint8_t)(p[7] - '0');
+    h->at += 10;
+    return GO_ON;
 }
 
-static const http_parser_settings head_settings = {
-    .on_url = on_url,
-    .on_header_field = on_field,
-    .on_header_value = on_value,
-    .on_headers_complete = on_headers_complete,
-    .on_message_complete = on_head_message_complete,
-};
-
-void oar_parse_reset(struct oar_parse *p)
+/* Options of the Connection field: RFC 9110 section 7.6.1. */
+static void connection_options(struct head *h, struct oar_slice value)
 {
-    http_parser_init(parser_of(p), HTTP_REQUEST);
-    p->in_body = false;
-    p->status = 0;
-    p->why = NULL;
-}
-
-static enum oar_parse_result parser_error(struct oar_parse *p, const http_parser *h,
-                                          const char *head, size_t len)
-{
-    if (p->status == 0) {
-        switch (HTTP_PARSER_ERRNO(h)) {
-        case HPE_INVALID_METHOD: oar_gate_unknown_method(head, len, &p->status, &p->why); break;
-        case HPE_HEADER_OVERFLOW: refuse(p, 431, "the head is longer than --max-head"); break;
-        case HPE_INVALID_VERSION: refuse(p, 400, "the version is not HTTP/1.0 or HTTP/1.1"); break;
-        default: refuse(p, 400, http_errno_description(HTTP_PARSER_ERRNO(h)));
+    const char *p = value.ptr;
+    const char *end = p + value.len;
+    while (p < end) {
+        while (p < end && (*p == ' ' || *p == '\t' || *p == ',')) {
+            p++;
         }
+        size_t len = oar_span(p, end, OAR_TOKEN);
+        h->close = h->close || (len == 5 && oar_is_name(p, "close", 5));
+        h->keep_alive = h->keep_alive || (len == 10 && oar_is_name(p, "keep-alive", 10));
+        p += len ? len : 1;
     }
-    return OAR_PARSE_REFUSED;
 }
 
-enum oar_parse_result oar_parse_head(struct oar_parse *p, const struct oar_parse_limits *limits,
-                                     const char *head, size_t len, struct oar_parsed *out)
+static enum step content_length(struct head *h, struct oar_slice value)
 {
-    struct head_context c = {.parse = p, .limits = limits, .out = out, .head = head};
-    http_parser *h = parser_of(p);
-    oar_parse_reset(p);
+    uint64_t n = 0;
+    REFUSE_IF(LENGTH_DOUBLE, ++h->lengths > 1); /* equal ones too: a proxy may take the other */
+    REFUSE_IF(LENGTH_SYNTAX, value.len == 0 || value.len > 18);
+    for (size_t i = 0; i < value.len; i++) {
+        REFUSE_IF(LENGTH_SYNTAX, value.ptr[i] < '0' || value.ptr[i] > '9');
+        n = n * 10 + (uint64_t)(value.ptr[i] - '0');
+    }
+    h->out->content_length = n;
+    return GO_ON;
+}
+
+/* The fields that concern the server, told apart by the length of their names. */
+static enum step known_field(struct head *h, const char *name, size_t name_len,
+                             struct oar_slice value)
+{
+    switch (name_len) {
+    case 4:
+        if (oar_is_name(name, "host", 4)) {
+            REFUSE_IF(HOST_DOUBLE, ++h->hosts > 1);
+            REFUSE_IF(HOST_SYNTAX,
+                      oar_span(value.ptr, value.ptr + value.len, OAR_HOST) < value.len);
+            h->host = value;
+        }
+        break;
+    case 6:
+        if (oar_is_name(name, "expect", 6)) {
+            REFUSE_IF(EXPECTATION, value.len != 12 || !oar_is_name(value.ptr, "100-continue", 12));
+            h->out->expects_100 = h->out->minor > 0;
+        }
+        break;
+    case 10:
+        if (oar_is_name(name, "connection", 10)) {
+            connection_options(h, value);
+        }
+        break;
+    case 14:
+        if (oar_is_name(name, "content-length", 14)) {
+            return content_length(h, value);
+        }
+        break;
+    case 17:
+        if (oar_is_name(name, "transfer-encoding", 17)) {
+            REFUSE_IF(CODING_DOUBLE, ++h->codings > 1);
+            REFUSE_IF(CODING_IN_1_0, h->out->minor == 0);
+            REFUSE_IF(CODING_KNOWN, value.len != 7 || !oar_is_name(value.ptr, "chunked", 7));
+            h->out->chunked = true;
+        }
+        break;
+    default: break;
+    }
+    return GO_ON;
+}
+
+/* One line: name ":" OWS value OWS CRLF. h->at is its first byte, and not CR. */
+static enum step read_field(struct head *h)
+{
+    const char *name = h->at;
+    REFUSE_IF(FIELD_FOLDED, *name == ' ' || *name == '\t');
+    size_t name_len = oar_span(name, h->end, OAR_TOKEN);
+    const char *p = name + name_len;
+    if (p == h->end) {
+        return MORE;
+    }
+    REFUSE_IF(FIELD_NAME, name_len == 0 || *p != ':' || name_len > UINT16_MAX);
+    do {
+        p++;
+    } while (p < h->end && (*p == ' ' || *p == '\t'));
+    const char *stop = p + oar_span(p, h->end, OAR_VALUE);
+    if (stop == h->end) {
+        return MORE;
+    }
+    REFUSE_IF(FIELD_VALUE, *stop != '\r' && *stop != '\n');
+    REFUSE_IF(FIELD_END, *stop == '\n');
+    if (stop + 1 == h->end) {
+        return MORE;
+    }
+    REFUSE_IF(FIELD_END, stop[1] != '\n');
+    const char *last = stop;
+    while (last > p && (last[-1] == ' ' || last[-1] == '\t')) {
+        last--;
+    }
+    REFUSE_IF(FIELD_COUNT, h->out->n_fields >= h->limits->max_fields);
+    h->out->fields[h->out->n_fields++] = (struct oar_field){
+        .name_off = (uint32_t)(name - h->start),
+        .name_len = (uint16_t)name_len,
+        .value_off = (uint32_t)(p - h->start),
+        .value_len = (uint32_t)(last - p),
+    };
+    h->at = stop + 2;
+    return known_field(h, name, name_len, (struct oar_slice){p, (size_t)(last - p)});
+}
+
+/* h->at is at CR or another byte that no field starts with. */
+static enum step read_end(struct head *h, struct oar_slice target_host)
+{
+    struct oar_parsed *out = h->out;
+    if (h->at + 1 == h->end) {
+        return MORE;
+    }
+    REFUSE_IF(FIELD_END, h->at[1] != '\n');
+    h->at += 2;
+    REFUSE_IF(HOST_MISSING, h->hosts == 0 && out->minor == 1);
+    REFUSE_IF(TARGET_HOST, target_host.len > 0 && h->hosts > 0 &&
+                               (target_host.len != h->host.len ||
+                                strncasecmp(target_host.ptr, h->host.ptr, h->host.len) != 0));
+    REFUSE_IF(LENGTH_AND_CODING, h->lengths > 0 && h->codings > 0);
+    out->keep_alive = !h->close && (out->minor == 1 || h->keep_alive);
+    out->head_len = (uint32_t)(h->at - h->start);
+    return GO_ON;
+}
+
+static enum step read_head(struct head *h)
+{
+    struct oar_slice target_host = {NULL, 0};
+    if (h->at < h->end &&
+        *h->at == '\r') { /* RFC 9112 section 2.2: one empty line before is ignored */
+        h->at += h->at + 1 < h->end && h->at[1] == '\n' ? 2 : 0;
+    }
+    enum step step = read_method(h);
+    step = step == GO_ON ? read_target(h, &target_host) : step;
+    step = step == GO_ON ? read_version(h) : step;
+    while (step == GO_ON && h->at < h->end && *h->at != '\r') {
+        step = read_field(h);
+    }
+    if (step == GO_ON && h->at == h->end) {
+        step = MORE;
+    }
+    return step == GO_ON ? read_end(h, target_host) : step;
+}
+
+enum oar_parse_result oar_parse_head(const struct oar_parse_limits *limits, const char *head,
+                                     size_t len, struct oar_parsed *out)
+{
+    struct head state = {
+        .start = head, .at = head, .end = head + len, .limits = limits, .out = out};
+    struct head *h = &state;
+    enum oar_parse_result result = OAR_PARSE_MESSAGE;
     out->n_fields = 0;
-    h->data = &c;
-    size_t used = http_parser_execute(h, &head_settings, head, len);
-    enum http_errno error = HTTP_PARSER_ERRNO(h);
-    if (error == HPE_OK) { /* also when an upgrade was asked for: the message is then complete */
-        if (!c.complete && len > limits->max_head) {
-            refuse(p, 431, "the head is longer than --max-head");
-            return OAR_PARSE_REFUSED;
-        }
-        if (!c.complete) {
-            return OAR_PARSE_MORE;
-        }
-    } else if (error != HPE_PAUSED || p->status != 0) {
-        return parser_error(p, h, head, len);
+    out->content_length = 0;
+    out->chunked = out->expects_100 = false;
+    out->rule = OAR_RULE_NONE;
+    enum step step = read_head(h);
+    size_t seen = step == GO_ON ? out->head_len : len;
+    if (step != REFUSED && OAR_VIOLATES(HEAD_LENGTH, seen > limits->max_head)) {
+        step = refuse(h, OAR_RULE_HEAD_LENGTH);
     }
-    /* Paused in on_headers_complete the parser stands before the last LF, else behind it. */
-    out->head_len = (uint32_t)(used + (c.complete ? 0 : 1));
-    if (out->head_len > limits->max_head) {
-        refuse(p, 431, "the head is longer than --max-head");
-        return OAR_PARSE_REFUSED;
+    if (step == REFUSED) {
+        result = OAR_PARSE_REFUSED;
+    } else if (step == MORE) {
+        result = OAR_PARSE_MORE;
+    } else if (out->chunked || out->content_length > 0) {
+        result = OAR_PARSE_HEAD;
     }
-    if (!oar_gate_head(head, out, &p->status, &p->why)) {
-        return OAR_PARSE_REFUSED;
-    }
-    if (c.complete) {
-        return OAR_PARSE_MESSAGE;
-    }
-    http_parser_pause(h, 0);
-    h->data = NULL;
-    p->in_body = true;
-    static const http_parser_settings quiet;
-    http_parser_execute(h, &quiet, "\n", 1);
-    return HTTP_PARSER_ERRNO(h) == HPE_OK ? OAR_PARSE_HEAD : parser_error(p, h, head, len);
-}
-
-static int on_body(http_parser *h, const char *at, size_t len)
-{
-    struct body_context *c = h->data;
-    c->piece = (struct oar_slice){at, len};
-    c->paused = true;
-    http_parser_pause(h, 1);
-    return 0;
-}
-
-static int on_body_message_complete(http_parser *h)
-{
-    struct body_context *c = h->data;
-    c->complete = true;
-    http_parser_pause(h, 1);
-    return 0;
-}
-
-static const http_parser_settings body_settings = {
-    .on_body = on_body,
-    .on_message_complete = on_body_message_complete,
-};
-
-enum oar_parse_result oar_parse_body(struct oar_parse *p, const char *bytes, size_t len,
-                                     size_t *used, struct oar_slice *piece)
-{
-    struct body_context c = {.piece = {NULL, 0}};
-    http_parser *h = parser_of(p);
-    h->data = &c;
-    *used = http_parser_execute(h, &body_settings, bytes, len);
-    enum http_errno error = HTTP_PARSER_ERRNO(h);
-    *piece = c.piece;
-    h->data = NULL;
-    if (error == HPE_PAUSED) {
-        http_parser_pause(h, 0);
-    } else if (error != HPE_OK) {
-        return parser_error(p, h, bytes, len);
-    }
-    return c.complete ? OAR_PARSE_MESSAGE : OAR_PARSE_MORE;
+    return result;
 }
