@@ -67,3 +67,24 @@ docs: server ## write docs/options.md from the option table
 
 clean: ## remove build/ (the cache with interpreters stays)
 	rm -rf $(BUILD)
+
+# ---- tests ----
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+UNIT_SRC := $(wildcard tests/unit/test_*.c)
+UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
+
+# A unit test includes the .c it tests, statics and all; it is always built with ASan and UBSan.
+$(BUILD)/unit/%: tests/unit/%.c tests/unit/test.h $(wildcard shared/*.c master/*.c worker/*.c) $(HEADERS)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  cc    $<")
+	$(Q)$(CC) $(WARN) -Wno-unused-function $(CPPFLAGS) -fno-common -O1 -g $(SANITIZE) $< -o $@ -lcmocka -lhttp_parser -lev -lcjson -lpthread -lm -ldl
+
+unit: setup
+	@scripts/packages.sh test
+	@$(MAKE) $(UNIT_BIN)
+	@for t in $(UNIT_BIN); do echo "== $$t"; ASAN_OPTIONS=detect_leaks=1 ./$$t || exit 1; done
+
+$(BUILD)/load: bench/load.c
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  cc    $<")
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) -O2 -g $< -o $@

@@ -142,11 +142,11 @@ static void on_tick(struct oar_policy *p, double now, struct out *o)
     }
     for (int i = 0; i < p->n_workers; i++) {
         struct oar_policy_child *c = &p->child[i];
-        if (c->state == OAR_CHILD_BACKOFF && now - c->since >= c->delay) {
+        if (c->state == OAR_CHILD_BACKOFF && now >= c->since + c->delay) {
             enter(p, i, OAR_CHILD_STARTING, now);
             act(o, OAR_DO_SPAWN, i);
         } else if (c->state == OAR_CHILD_STARTING && p->start_limit > 0 &&
-                   now - c->since >= p->start_limit) {
+                   now >= c->since + p->start_limit) {
             c->since = now; /* once */
             act(o, OAR_DO_WARN_SLOW_START, i);
             act(o, OAR_DO_KILL, i);

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT
+ * tests/http: every case parsed whole and split at every byte; accepted heads are compared with http-parser,
+ * the library that the strict parser replaced: what we take, it must take, and see in the same way. */
+#include "tests/unit/test.h"
+
+#include <http_parser.h>
+
+#include "shared/buf.c"
+#include "shared/methods.c"
+#include "worker/http_chunk.c"
+#undef REFUSE_IF
+#include "worker/http_gate.c"
+#include "worker/http_parse.c"
+
+static const struct oar_parse_limits limits = {16384, 8192, 100};
+
+/* ---- reading the case files ---- */
+
+static void unescape(const char *in, size_t len, struct oar_buf *out)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned n = 0;
+        int used = 0;
+        if (in[i] == '\\' && in[i + 1] == 'x' && sscanf(in + i + 2, "%2x", &n) == 1) {
+            oar_buf_put(out, &(char){(char)n}, 1);
+            i += 3;
+        } else if (in[i] == '\\') {
+            char c = in[++i];
+            c = c == 'r' ? '\r' : c == 'n' ? '\n' : c == 't' ? '\t' : c == '0' ? '\0' : c;
+            oar_buf_put(out, &c, 1);
+        } else if (strncmp(in + i, "{H}", 3) == 0) {
+            oar_buf_put(out, "Host: a\r\n", 9);
+            i += 2;
+        } else if (sscanf(in + i, "{F%u}%n", &n, &used) == 1 && used) {
+            while (n--) {
+                oar_buf_put(out, "A: b\r\n", 6);
+            }
+            i += (size_t)used - 1;
+        } else if (sscanf(in + i, "{%u}%n", &n, &used) == 1 && used) {
+            while (n--) {
+                oar_buf_put(out, "a", 1);
+            }
+            i += (size_t)used - 1;
+        } else {
+            oar_buf_put(out, in + i, 1);
+        }
+    }
+}
+
+/* ---- parsing as a connection does, with `split` bytes first ---- */
+
+static const char *or_dash(uint32_t len)
+{
+    return len ? "" : "-";
+}
+
+/* One request from `bytes`; appends what was seen. `first` bytes arrive before the rest. Returns the bytes
+ * that it took; SIZE_MAX: refused, or not complete. */
+static size_t one_request(const char *bytes, size_t len, size_t first, struct oar_buf *seen)
+{
+    struct oar_field fields[100];
+    struct oar_parsed p = {.fields = fields};
+    char *copy = malloc(first + 1); /* so that ASan sees a read beyond what has arrived */
+    memcpy(copy, bytes, first);
+    enum oar_parse_result r = oar_parse_head(&limits, copy, first, &p);
+    free(copy);
+    if (r == OAR_PARSE_MORE) {
+        copy = malloc(len + 1);
+        memcpy(copy, bytes, len);
+        r = oar_parse_head(&limits, copy, len, &p);
+        free(copy);
+    }
+    if (r == OAR_PARSE_REFUSED) {
+        oar_buf_printf(seen, "%s", oar_rules[p.rule].name);
+        return SIZE_MAX;
+    }
+    if (r == OAR_PARSE_MORE) {
+        oar_buf_printf(seen, "incomplete");
+        return SIZE_MAX;
+    }
+    oar_buf_printf(seen, "%s %.*s%s %.*s%s %d %s", oar_method_names[p.method].ptr, (int)p.path_len, bytes + p.path_off,
+                   or_dash(p.path_len), (int)p.query_len, bytes + p.query_off, or_dash(p.query_len), p.minor,
+                   p.keep_alive ? "keep" : "close");
+    size_t at = p.head_len;
+    struct oar_buf body = {0};
+    if (p.chunked) {
+        struct oar_chunks c = {0};
+        r = OAR_PARSE_MORE;
+        while (r == OAR_PARSE_MORE && at < len) {
+            struct oar_slice piece;
+            size_t used;
+            size_t until = at < first ? first : len;
+            r = oar_parse_chunks(&c, limits.max_head, bytes + at, until - at, &used, &piece);
+            oar_buf_put(&body, piece.ptr, piece.len);
+            at += used;
+        }
+        if (r != OAR_PARSE_MESSAGE) {
+            seen->len = 0;
+            oar_buf_printf(seen, "%s", r == OAR_PARSE_REFUSED ? oar_rules[c.rule].name : "incomplete");
+            oar_buf_free(&body);
+            return SIZE_MAX;
+        }
+    } else {
+        size_t n = OAR_MIN(p.content_length, len - at);
+        oar_buf_put(&body, bytes + at, n);
+        at += n;
+    }
+    if (body.len) {
+        oar_buf_printf(seen, " body=");
+        oar_buf_put(seen, body.data, body.len);
+    }
+    oar_buf_free(&body);
+    return at;
+}
+
+static void all_requests(const char *bytes, size_t len, size_t split, struct oar_buf *seen)
+{
+    for (size_t at = 0; at < len;) {
+        struct oar_buf one = {0};
+        size_t first = split > at ? OAR_MIN(split - at, len - at) : len - at;
+        size_t n = one_request(bytes + at, len - at, first, &one);
+        oar_buf_printf(seen, "%s", at ? " ; " : "");
+        oar_buf_put(seen, one.data, one.len);
+        oar_buf_free(&one);
+        if (n == SIZE_MAX) {
+            break;
+        }
+        at += n;
+    }
+}
+
+/* ---- the other parser ---- */
+
+struct other {
+    uint32_t fields;
+    bool complete, keep_alive, chunked;
+    uint64_t length;
+};
+static int other_field(http_parser *h, const char *at, size_t len)
+{
+    (void)at, (void)len;
+    ((struct other *)h->data)->fields++;
+    return 0;
+}
+static int other_head(http_parser *h)
+{
+    struct other *o = h->data;
+    o->complete = true;
+    o->keep_alive = http_should_keep_alive(h);
+    o->chunked = h->flags & F_CHUNKED;
+    o->length = h->content_length == UINT64_MAX ? 0 : h->content_length;
+    return 0;
+}
+
+static void agrees_with_http_parser(const char *name, const char *bytes, size_t len)
+{
+    struct oar_field fields[100];
+    struct oar_parsed p = {.fields = fields};
+    enum oar_parse_result r = oar_parse_head(&limits, bytes, len, &p);
+    if (r != OAR_PARSE_HEAD && r != OAR_PARSE_MESSAGE) {
+        return;
+    }
+    http_parser h;
+    http_parser_settings settings = {.on_header_field = other_field, .on_headers_complete = other_head};
+    struct other o = {0};
+    http_parser_init(&h, HTTP_REQUEST);
+    h.data = &o;
+    http_parser_execute(&h, &settings, bytes, p.head_len);
+    bool same = o.complete && o.fields == p.n_fields && (!p.keep_alive || o.keep_alive) && o.chunked == p.chunked &&
+                (p.chunked || o.length == p.content_length) && h.http_minor == p.minor;
+    if (!same) {
+        fail_msg("%s: http-parser sees another request (%s)", name, http_errno_name(HTTP_PARSER_ERRNO(&h)));
+    }
+}
+
+/* ---- the test ---- */
+
+static int run_file(const char *path)
+{
+    char line[65536];
+    int cases = 0;
+    FILE *f = fopen(path, "r");
+    if (!f) {
+        fail_msg("cannot open %s; run from the root of the tree", path);
+    }
+    while (fgets(line, sizeof line, f)) {
+        line[strcspn(line, "\n")] = '\0';
+        char *bytes_at = strstr(line, " | ");
+        char *expect_at = bytes_at ? strstr(bytes_at + 3, " | ") : NULL;
+        if (line[0] == '#' || !expect_at) {
+            assert_true(line[0] == '#' || line[0] == '\0');
+            continue;
+        }
+        *bytes_at = '\0';
+        struct oar_buf bytes = {0};
+        struct oar_buf expected = {0};
+        unescape(bytes_at + 3, (size_t)(expect_at - bytes_at - 3), &bytes);
+        unescape(expect_at + 3, strlen(expect_at + 3), &expected);
+        size_t most = OAR_MIN(bytes.len, (size_t)1200); /* long ones: their start and their end */
+        for (size_t k = 0; k <= most; k++) {
+            size_t split = k < most / 2 ? k + 1 : bytes.len - (most - k);
+            struct oar_buf seen = {0};
+            all_requests(bytes.data, bytes.len, split, &seen);
+            if (seen.len != expected.len || memcmp(seen.data, expected.data, seen.len) != 0) {
+                fail_msg("%s: %s, split at %zu of %zu: expected '%.*s', saw '%.*s'", path, line, split, bytes.len,
+                         (int)expected.len, expected.data, (int)seen.len, seen.data);
+            }
+            oar_buf_free(&seen);
+        }
+        agrees_with_http_parser(line, bytes.data, bytes.len);
+        oar_buf_free(&bytes);
+        oar_buf_free(&expected);
+        cases++;
+    }
+    fclose(f);
+    return cases;
+}
+
+static void accepted(void **state)
+{
+    (void)state;
+    assert_true(run_file("tests/http/requests.case") >= 50);
+}
+
+static void refused(void **state)
+{
+    (void)state;
+    assert_true(run_file("tests/http/refused.case") >= 130);
+}
+
+static void every_rule_has_a_case(void **state)
+{
+    char *text = calloc(1, 1 << 20);
+    FILE *f = fopen("tests/http/refused.case", "r");
+    (void)state;
+    assert_non_null(f);
+    assert_true(fread(text, 1, (1 << 20) - 1, f) > 0);
+    for (int r = 1; r < OAR_RULES_COUNT; r++) {
+        char ending[64];
+        snprintf(ending, sizeof ending, " | %s\n", oar_rules[r].name);
+        assert_contains(text, ending);
+    }
+    fclose(f);
+    free(text);
+}
+
+static void every_truncation_is_incomplete_or_refused_for_good(void **state)
+{
+    /* A prefix of a good request never reads as a complete one, and is never refused. */
+    static const char good[] = "POST /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nX: y\r\n\r\nabc";
+    struct oar_field fields[100];
+    (void)state;
+    for (size_t n = 0; n < sizeof good - 4; n++) {
+        struct oar_parsed p = {.fields = fields};
+        char *copy = malloc(n + 1);
+        memcpy(copy, good, n);
+        assert_int_equal(oar_parse_head(&limits, copy, n, &p), OAR_PARSE_MORE);
+        free(copy);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(accepted),
+        cmocka_unit_test(refused),
+        cmocka_unit_test(every_rule_has_a_case),
+        cmocka_unit_test(every_truncation_is_incomplete_or_refused_for_good),
+    };
+    return cmocka_run_group_tests_name("http_cases", tests, NULL, NULL);
+}
