@@ -46,7 +46,9 @@ static bool first_of(const char *folder, const char *const *candidates, int n, c
     for (int i = 0; i < n; i++) {
         int len = snprintf(path, sizeof path, "%s/%s/%s", folder, candidates[i], probe);
         if (len > 0 && (size_t)len < sizeof path && exists(path)) {
-            len = snprintf(out, room, "%s/%s", folder, candidates[i]);
+            char resolved[PATH_MAX];
+            snprintf(path, sizeof path, "%s/%s", folder, candidates[i]);
+            len = realpath(path, resolved) ? snprintf(out, room, "%s", resolved) : -1;
             return len > 0 && (size_t)len < room;
         }
     }

@@ -253,9 +253,11 @@ static enum step read_end(struct head *h, struct oar_slice target_host)
 static enum step read_head(struct head *h)
 {
     struct oar_slice target_host = {NULL, 0};
-    if (h->at < h->end &&
-        *h->at == '\r') { /* RFC 9112 section 2.2: one empty line before is ignored */
-        h->at += h->at + 1 < h->end && h->at[1] == '\n' ? 2 : 0;
+    if (h->at < h->end && *h->at == '\r') { /* RFC 9112 2.2: one empty line before is ignored */
+        if (h->at + 1 == h->end) {
+            return MORE;
+        }
+        h->at += h->at[1] == '\n' ? 2 : 0;
     }
     enum step step = read_method(h);
     step = step == GO_ON ? read_target(h, &target_host) : step;
