@@ -88,3 +88,22 @@ $(BUILD)/load: bench/load.c
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  cc    $<")
 	$(Q)$(CC) $(WARN) $(CPPFLAGS) -O2 -g $< -o $@
+
+VENV_PYTHON = $(shell scripts/venv.sh $$(cat $(BUILD)/python-gil) tests/requirements.txt)
+C_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+
+e2e: build $(BUILD)/load
+	@$(VENV_PYTHON) -m pytest $(PYTEST)
+
+test: build $(BUILD)/load ## all tests: units under sanitizers, HTTP cases, end to end on both interpreters
+	@$(MAKE) unit
+	@scripts/packages.sh test
+	@$(VENV_PYTHON) -m pytest -q $(PYTEST)
+
+lint: build ## formatting, static analysis, types, who includes whom, sizes of rooms
+	@scripts/packages.sh lint
+	@clang-format --dry-run -Werror $(C_FILES) && echo "clang-format: $(words $(C_FILES)) files in form"
+	@python=$(VENV_PYTHON); $$python scripts/check_includes.py && $$python scripts/check_sizes.py
+	@clang-tidy --quiet $(filter-out worker/py/%,$(SERVER_SRC)) -- -std=c11 $(CPPFLAGS) 2>/dev/null && echo "clang-tidy: clean"
+	@clang $(WARN) $(CPPFLAGS) -fsyntax-only $(SERVER_SRC) && echo "clang: no warnings"
+	@$(VENV_PYTHON) -m ruff check . && $(VENV_PYTHON) -m ruff format --check -q . && $(VENV_PYTHON) -m mypy

@@ -35,18 +35,43 @@ def run(args: argparse.Namespace, requests: int) -> int:
         server = [str(ROOT / "build/oarlock"), "run"]
         server += ["--stub"] if not args.app else [args.app, "--app-dir", args.app_dir, "--python", args.python]
         server += ["--workers", "1", "--threads", "1", "--bind", "127.0.0.1:0", "--ready-fd", str(ready_w)]
-        command = ["valgrind", "--tool=callgrind", "--trace-children=no", "--dump-instr=no",
-                   f"--callgrind-out-file={folder}/callgrind.%p", *server, *args.server]
+        command = [
+            "valgrind",
+            "--tool=callgrind",
+            "--trace-children=no",
+            "--dump-instr=no",
+            f"--callgrind-out-file={folder}/callgrind.%p",
+            *server,
+            *args.server,
+        ]
         process = subprocess.Popen(command, pass_fds=(ready_w,), stderr=subprocess.PIPE, text=True)
         os.close(ready_w)
         with os.fdopen(ready_r) as ready:
             line = ready.readline()
         if not line:
             sys.exit(f"the server did not start:\n{process.communicate()[1]}")
-        port = re.search(r"127\.0\.0\.1:(\d+)", line).group(1)
-        load = subprocess.run([str(ROOT / "build/load"), "--port", port, "--path", args.path, "--connections",
-                               str(CONNECTIONS), "--pipeline", str(args.pipeline), "--requests", str(requests)],
-                              capture_output=True, text=True, check=True)
+        address = re.search(r"127\.0\.0\.1:(\d+)", line)
+        if address is None:
+            sys.exit(f"the server named no port: {line}")
+        port = address.group(1)
+        load = subprocess.run(
+            [
+                str(ROOT / "build/load"),
+                "--port",
+                port,
+                "--path",
+                args.path,
+                "--connections",
+                str(CONNECTIONS),
+                "--pipeline",
+                str(args.pipeline),
+                "--requests",
+                str(requests),
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         if '"errors": 0, "bad_status": 0' not in load.stdout:
             sys.exit(f"the load had errors: {load.stdout}")
         process.send_signal(signal.SIGTERM)
@@ -67,8 +92,10 @@ def main() -> None:
     args = parser.parse_args()
     few, many = args.requests // 4, args.requests
     each = (run(args, many) - run(args, few)) / (many - few)
-    print(f"{args.app or 'stub':<12} {args.python if args.app else '-':<4} pipeline {args.pipeline:<3} "
-          f"{each:8.0f} user instructions per request")
+    print(
+        f"{args.app or 'stub':<12} {args.python if args.app else '-':<4} pipeline {args.pipeline:<3} "
+        f"{each:8.0f} user instructions per request"
+    )
     if args.most and each > args.most:
         sys.exit(f"more than the bar of {args.most:.0f}")
 

@@ -23,9 +23,7 @@ elif not sysconfig.get_config_var("Py_ENABLE_SHARED"):
     wrong = "has no shared libpython (static only): give a build configured with --enable-shared"
 else:
     include = sysconfig.get_path("include")
-    library = os.path.join(
-        sysconfig.get_config_var("LIBDIR") or "", sysconfig.get_config_var("INSTSONAME") or ""
-    )
+    library = os.path.join(sysconfig.get_config_var("LIBDIR") or "", sysconfig.get_config_var("INSTSONAME") or "")
     if not os.path.exists(os.path.join(include, "Python.h")):
         wrong = "has no headers in %s: install its -dev package" % include
     elif not os.path.exists(library):

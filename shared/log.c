@@ -62,7 +62,7 @@ void oar_log(enum oar_log_level level, const char *fmt, ...)
     va_end(args);
     n += more > 0 ? OAR_MIN((size_t)more, sizeof line - n - 2) : 0;
     if (more > 0 && (size_t)more >= sizeof line - n) {
-        memcpy(line + n - 3, "...", 3);
+        memset(line + n - 3, '.', 3);
     }
     for (size_t i = 0; i < n; i++) { /* a client's bytes must not forge a second line */
         if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f) {

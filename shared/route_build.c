@@ -460,7 +460,8 @@ enum oar_status oar_route_build(const struct oar_routes *routes, struct oar_buil
     *out = (struct oar_built){0};
     oar_buf_put(&b.nodes, &root, sizeof root);
     if (status == OAR_OK && (!patterns || b.nodes.failed || !hash_reserve(&b))) {
-        status = oar_err_set(err, "no memory for the route table");
+        oar_err_set(err, "no memory for the route table");
+        status = OAR_ERR;
     }
     for (size_t i = 0; i < routes->count && status == OAR_OK; i++) {
         status = parse_pattern(&routes->at[i], &patterns[i], err);

@@ -36,8 +36,10 @@ static struct oar_slice form_decode(struct oar_slice in, char *to)
     size_t n = 0;
     for (size_t i = 0; i < in.len; i++) {
         char c = in.ptr[i] == '+' ? ' ' : in.ptr[i];
-        if (c == '%' && i + 2 < in.len && hex(in.ptr[i + 1]) >= 0 && hex(in.ptr[i + 2]) >= 0) {
-            c = (char)(hex(in.ptr[i + 1]) << 4 | hex(in.ptr[i + 2]));
+        int high = c == '%' && i + 2 < in.len ? hex(in.ptr[i + 1]) : -1;
+        int low = high >= 0 ? hex(in.ptr[i + 2]) : -1;
+        if (low >= 0) {
+            c = (char)(high << 4 | low);
             i += 2;
         }
         to[n++] = c;

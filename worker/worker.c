@@ -123,7 +123,7 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
     static struct oar_bridge bridge; /* its texts must outlive this function's callers */
     static struct oar_worker w;
     struct oar_err err;
-    pthread_t ids[OAR_MAX_THREADS];
+    pthread_t ids[OAR_MAX_THREADS] = {0};
     bridge = *found;
     w = (struct oar_worker){.config = args->config,
                             .routes = args->routes,

@@ -11,7 +11,9 @@ def _server() -> Path:
     for place in places:
         if place.exists():
             return place
-    sys.exit(f"oarlock: the server was not found in {', '.join(map(str, places))}; build it with `make build`, or install with pip")
+    sys.exit(
+        f"oarlock: the server was not found in {', '.join(map(str, places))}; build it with `make build`, or install with pip"
+    )
 
 
 def main() -> None:

@@ -19,12 +19,18 @@ from oarlock.params import Path, Query
 from oarlock.requests import Request
 
 _TYPES: dict[Any, str] = {
-    str: "str", int: "int", float: "float", bool: "bool", UUID: "uuid", Any: "str",
+    str: "str",
+    int: "int",
+    float: "float",
+    bool: "bool",
+    UUID: "uuid",
+    Any: "str",
     inspect.Parameter.empty: "str",
 }
 
 
 # ---- import -------------------------------------------------------------------------------------
+
 
 def import_app(target: str, factory: bool) -> App:
     """The application that ``module:attribute`` names.
@@ -53,8 +59,10 @@ def import_app(target: str, factory: bool) -> App:
 def _as_app(module: types.ModuleType, name: str, attribute: str, found: Any, factory: bool) -> App:
     if factory:
         if isinstance(found, App) or not callable(found):
-            raise LoadError(f"--factory: attribute '{attribute}' of module '{name}' is {_kind(found)}, not a function "
-                            "that returns an App; leave --factory out")
+            raise LoadError(
+                f"--factory: attribute '{attribute}' of module '{name}' is {_kind(found)}, not a function "
+                "that returns an App; leave --factory out"
+            )
         found = found()
         if not isinstance(found, App):
             raise LoadError(f"--factory: {name}:{attribute}() returned {_kind(found)}, not an App")
@@ -62,9 +70,13 @@ def _as_app(module: types.ModuleType, name: str, attribute: str, found: Any, fac
     if isinstance(found, App):
         return found
     if inspect.isfunction(found):
-        raise LoadError(f"attribute '{attribute}' of module '{name}' is a function, not an App; "
-                        "if it returns the App, give --factory" + _suggest(module, attribute))
-    raise LoadError(f"attribute '{attribute}' of module '{name}' is {_kind(found)}, not an App" + _suggest(module, attribute))
+        raise LoadError(
+            f"attribute '{attribute}' of module '{name}' is a function, not an App; "
+            "if it returns the App, give --factory" + _suggest(module, attribute)
+        )
+    raise LoadError(
+        f"attribute '{attribute}' of module '{name}' is {_kind(found)}, not an App" + _suggest(module, attribute)
+    )
 
 
 def _kind(value: Any) -> str:
@@ -95,6 +107,7 @@ def _hint(names: list[str], wanted: str) -> str:
 
 # ---- routes and parameters ----------------------------------------------------------------------
 
+
 @functools.cache
 def _is_async(endpoint: Callable[..., Any]) -> bool:
     target = endpoint
@@ -110,7 +123,7 @@ def _source(endpoint: Callable[..., Any]) -> str:
     target = inspect.unwrap(endpoint)
     while isinstance(target, functools.partial):
         target = target.func
-    code = getattr(target, "__code__", None) or getattr(getattr(target, "__call__", None), "__code__", None)
+    code = getattr(target, "__code__", None) or getattr(type(target).__call__, "__code__", None)
     if code is None:
         return f"{getattr(target, '__module__', '?')}:0"
     file = os.path.relpath(code.co_filename)
@@ -141,9 +154,15 @@ class _Param:
         self.is_request = annotation is Request
         self.wire_name = marker.alias if marker is not None and marker.alias else self.name
         names = _path_names(route.path)
-        self.source = "path" if isinstance(marker, Path) or (self.wire_name in names and not isinstance(marker, Query)) else "query"
+        self.source = (
+            "path"
+            if isinstance(marker, Path) or (self.wire_name in names and not isinstance(marker, Query))
+            else "query"
+        )
         if self.source == "path" and self.wire_name not in names and not self.is_request:
-            raise LoadError(f"{_where(route)}: parameter '{self.name}' is a Path, but the route '{route.path}' has no {{{self.wire_name}}}")
+            raise LoadError(
+                f"{_where(route)}: parameter '{self.name}' is a Path, but the route '{route.path}' has no {{{self.wire_name}}}"
+            )
         self.nullable, self.type = self._type(route, annotation)
 
     def _type(self, route: Route, annotation: Any) -> tuple[bool, str]:
@@ -181,7 +200,11 @@ def _where(route: Route) -> str:
 def _params(route: Route) -> list[_Param]:
     try:
         signature = inspect.signature(route.endpoint)
-        hints = typing.get_type_hints(inspect.unwrap(route.endpoint), include_extras=True) if inspect.isroutine(route.endpoint) else {}
+        hints = (
+            typing.get_type_hints(inspect.unwrap(route.endpoint), include_extras=True)
+            if inspect.isroutine(route.endpoint)
+            else {}
+        )
     except NameError as exc:
         raise LoadError(f"{_where(route)}: an annotation cannot be resolved: {exc}") from None
     except ValueError as exc:
@@ -189,7 +212,9 @@ def _params(route: Route) -> list[_Param]:
     params = []
     for p in signature.parameters.values():
         if p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-            raise LoadError(f"{_where(route)}: parameter '{p}' has no name that a request could fill; name each parameter")
+            raise LoadError(
+                f"{_where(route)}: parameter '{p}' has no name that a request could fill; name each parameter"
+            )
         params.append(_Param(route, p, hints.get(p.name, p.annotation)))
     return params
 
@@ -241,5 +266,7 @@ def handlers(app: App) -> list[tuple[Any, ...]]:
         keywords = tuple(p.name for p in params if p.keyword)
         is_async = _is_async(route.endpoint)
         in_pool = not is_async and route.blocking is not False
-        specs.append((route.endpoint, is_async, in_pool, route.status_code, route.response_class, tuple(plan), keywords))
+        specs.append(
+            (route.endpoint, is_async, in_pool, route.status_code, route.response_class, tuple(plan), keywords)
+        )
     return specs

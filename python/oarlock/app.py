@@ -66,7 +66,7 @@ class Router:
                 path=self.prefix + path,
                 endpoint=endpoint,
                 methods=tuple(dict.fromkeys(m.upper() for m in methods)),
-                name=name or getattr(endpoint, "__name__", type(endpoint).__name__),
+                name=name or str(getattr(endpoint, "__name__", type(endpoint).__name__)),
                 status_code=status_code,
                 response_class=response_class,
                 blocking=blocking,
@@ -88,9 +88,7 @@ class Router:
                 )
             )
 
-    def route(
-        self, path: str, *, methods: Iterable[str] = ("GET",), **options: Any
-    ) -> Callable[[Handler], Handler]:
+    def route(self, path: str, *, methods: Iterable[str] = ("GET",), **options: Any) -> Callable[[Handler], Handler]:
         """Decorator: serves ``path`` with the function; see :meth:`add_api_route`."""
 
         def decorate(endpoint: Handler) -> Handler:

@@ -85,6 +85,8 @@ class Request(native.Request):  # type: ignore[misc,name-defined]
     """
 
     __slots__ = ("_headers", "_query")
+    _headers: Headers
+    _query: QueryParams
 
     @property
     def path(self) -> str:
@@ -127,7 +129,7 @@ class Request(native.Request):  # type: ignore[misc,name-defined]
 
     async def body(self) -> bytes:
         """The whole body. In a ``def`` handler use :attr:`content`, which is the same."""
-        return self.content
+        return bytes(self.content)
 
     async def json(self) -> Any:
         """The body as JSON.

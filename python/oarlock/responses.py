@@ -34,8 +34,9 @@ class MutableHeaders(MutableMapping[str, str]):
         if not _TOKEN.fullmatch(name):
             raise ValueError(f"{name!r} is not the name of a header field")
         if not _VALUE.fullmatch(value):
-            raise ValueError(f"the value of header field {name!r} holds a control character or text "
-                             f"beyond ISO-8859-1: {value!r}")
+            raise ValueError(
+                f"the value of header field {name!r} holds a control character or text beyond ISO-8859-1: {value!r}"
+            )
         self._pairs.append((name.lower(), value))
 
     def __getitem__(self, key: str) -> str:
@@ -182,8 +183,6 @@ class RedirectResponse(Response):
         headers: further fields.
     """
 
-    def __init__(
-        self, url: str, status_code: int = 307, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, url: str, status_code: int = 307, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(b"", status_code, headers)
         self.headers["location"] = quote(str(url), safe=":/%#?=@[]!$&'()*+,;")

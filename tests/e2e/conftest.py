@@ -105,7 +105,11 @@ def start(log_path: Path, *arguments: str, env: dict[str, str] | None = None, co
     with open(log_path, "wb") as log:
         process = subprocess.Popen(
             [BINARY, command, *arguments, "--bind", "127.0.0.1:0", "--ready-fd", str(ready_w)],
-            pass_fds=(ready_w,), stderr=log, stdout=log, env=environment, cwd=ROOT,
+            pass_fds=(ready_w,),
+            stderr=log,
+            stdout=log,
+            env=environment,
+            cwd=ROOT,
         )
     os.close(ready_w)
     with os.fdopen(ready_r) as ready:
@@ -159,8 +163,15 @@ def full(python, tmp_path_factory) -> Iterator[Server]:
 def run_and_fail(*arguments: str, env: dict[str, str] | None = None, timeout: float = 60) -> tuple[int, str]:
     """Runs a command that must fail: exit status and everything it said; no process is left behind."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OARLOCK_") and k != "VIRTUAL_ENV"}
-    process = subprocess.Popen([BINARY, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               env=environment | (env or {}), cwd=ROOT, start_new_session=True)
+    process = subprocess.Popen(
+        [BINARY, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment | (env or {}),
+        cwd=ROOT,
+        start_new_session=True,
+    )
     out, _ = process.communicate(timeout=timeout)
     leftovers = [p.name for p in Path("/proc").iterdir() if p.name.isdigit() and _session(p) == process.pid]
     assert not leftovers, f"processes left behind: {leftovers}\n{out}"

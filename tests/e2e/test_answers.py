@@ -10,33 +10,121 @@ GET = "GET {} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{}\r\n"
 
 def _requests() -> list[bytes]:
     paths = [
-        "/", "/async", "/pool", "/wait/1", "/block/1", "/items/5", "/items/5?q=x&short=yes", "/items/-7?q=a%20b+c",
-        "/items/99999999999999999999999?q=%C3%A9", "/items/x", "/items/1.5", "/items/1_000?short=off", "/items/5?short=maybe",
-        "/items/5?q=", "/items/%35", "/types/1.5/123e4567-e89b-12d3-a456-426614174000?b=1",
-        "/types/x/y", "/types/1e5/%7B123e4567-e89b-12d3-a456-426614174000%7D?b=off&s=&n=3", "/types/nan/x?b=2",
-        "/alias?from=3", "/alias", "/alias?from=1&to=x", "/alias?from=1&from=2", "/users/me", "/users/you", "/users/",
-        "/users/%2F", "/users/%zz", "/users/%ff", "/users/a%00b", "/users/..", "/users/.", "/numbers/12", "/numbers/x", "/files/a/b/c",
-        "/files/", "/files/a//b", "/files/../x", "/caf%C3%A9", "/caf%c3%a9", "/nope", "/nope?x", "/items", "/items/", "/v1/sub",
-        "/v1/sub/", "/v1/sub/x", "/v1/sub/x/", "//", "/text", "/html", "/response", "/redirect", "/null", "/not-modified",
-        "/encode", "/nan", "/cycle", "/object", "/raise/http", "/raise/http-default", "/raise/value", "/raise/exit", "/raise/interrupt",
-        "/raise/header", "/raise/status", "/raise/body", "/raise-async/value", "/raise-async/late-value", "/raise-async/late-http",
-        "/raise-async/exit", "/raise-pool/value", "/raise-pool/http", "/raise-pool/exit", "/request/x/y/z?a=1&a=2&b=",
-        "/context/v", "/context-def/v", "/semantics", "/sockets", "/subprocess", "/subprocess-async",
+        "/",
+        "/async",
+        "/pool",
+        "/wait/1",
+        "/block/1",
+        "/items/5",
+        "/items/5?q=x&short=yes",
+        "/items/-7?q=a%20b+c",
+        "/items/99999999999999999999999?q=%C3%A9",
+        "/items/x",
+        "/items/1.5",
+        "/items/1_000?short=off",
+        "/items/5?short=maybe",
+        "/items/5?q=",
+        "/items/%35",
+        "/types/1.5/123e4567-e89b-12d3-a456-426614174000?b=1",
+        "/types/x/y",
+        "/types/1e5/%7B123e4567-e89b-12d3-a456-426614174000%7D?b=off&s=&n=3",
+        "/types/nan/x?b=2",
+        "/alias?from=3",
+        "/alias",
+        "/alias?from=1&to=x",
+        "/alias?from=1&from=2",
+        "/users/me",
+        "/users/you",
+        "/users/",
+        "/users/%2F",
+        "/users/%zz",
+        "/users/%ff",
+        "/users/a%00b",
+        "/users/..",
+        "/users/.",
+        "/numbers/12",
+        "/numbers/x",
+        "/files/a/b/c",
+        "/files/",
+        "/files/a//b",
+        "/files/../x",
+        "/caf%C3%A9",
+        "/caf%c3%a9",
+        "/nope",
+        "/nope?x",
+        "/items",
+        "/items/",
+        "/v1/sub",
+        "/v1/sub/",
+        "/v1/sub/x",
+        "/v1/sub/x/",
+        "//",
+        "/text",
+        "/html",
+        "/response",
+        "/redirect",
+        "/null",
+        "/not-modified",
+        "/encode",
+        "/nan",
+        "/cycle",
+        "/object",
+        "/raise/http",
+        "/raise/http-default",
+        "/raise/value",
+        "/raise/exit",
+        "/raise/interrupt",
+        "/raise/header",
+        "/raise/status",
+        "/raise/body",
+        "/raise-async/value",
+        "/raise-async/late-value",
+        "/raise-async/late-http",
+        "/raise-async/exit",
+        "/raise-pool/value",
+        "/raise-pool/http",
+        "/raise-pool/exit",
+        "/request/x/y/z?a=1&a=2&b=",
+        "/context/v",
+        "/context-def/v",
+        "/semantics",
+        "/sockets",
+        "/subprocess",
+        "/subprocess-async",
     ]
-    requests = [GET.format(p, "X-Header: v\r\nCookie: a=b; c=\"d\"\r\n").encode() for p in paths]
+    requests = [GET.format(p, 'X-Header: v\r\nCookie: a=b; c="d"\r\n').encode() for p in paths]
     for method, path in [
-        ("HEAD", "/"), ("HEAD", "/encode"), ("HEAD", "/items/x"), ("HEAD", "/nope"), ("HEAD", "/head-only"), ("GET", "/head-only"),
-        ("POST", "/"), ("PUT", "/put"), ("PATCH", "/patch"), ("DELETE", "/delete"), ("OPTIONS", "/"), ("OPTIONS", "/many"),
-        ("POST", "/many"), ("PUT", "/many"), ("TRACE", "/trace"), ("TRACE", "/"), ("OPTIONS", "/nope"), ("BREW", "/"),
+        ("HEAD", "/"),
+        ("HEAD", "/encode"),
+        ("HEAD", "/items/x"),
+        ("HEAD", "/nope"),
+        ("HEAD", "/head-only"),
+        ("GET", "/head-only"),
+        ("POST", "/"),
+        ("PUT", "/put"),
+        ("PATCH", "/patch"),
+        ("DELETE", "/delete"),
+        ("OPTIONS", "/"),
+        ("OPTIONS", "/many"),
+        ("POST", "/many"),
+        ("PUT", "/many"),
+        ("TRACE", "/trace"),
+        ("TRACE", "/"),
+        ("OPTIONS", "/nope"),
+        ("BREW", "/"),
     ]:
         requests.append(f"{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
     for headers, body in [
-        ("Content-Length: 5", b"hello"), ("Transfer-Encoding: chunked", b"3\r\nabc\r\n0\r\n\r\n"), ("Content-Length: 0", b""),
+        ("Content-Length: 5", b"hello"),
+        ("Transfer-Encoding: chunked", b"3\r\nabc\r\n0\r\n\r\n"),
+        ("Content-Length: 0", b""),
         ("Content-Length: 70000", b"z" * 70000),
     ]:
         requests.append(f"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n\r\n".encode() + body)
     for body in [b'{"a": [1, 2.5, null, "\\u00e9"]}', b"not json", b'"\xff"']:
-        requests.append(b"POST /json HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        requests.append(
+            b"POST /json HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
     requests.append(b"GET / HTTP/1.0\r\n\r\n")
     requests.append(b"GET http://a/items/3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     return requests
@@ -69,8 +157,11 @@ def test_same_bytes_from_every_deployment(tmp_path):
     ("path", "status", "body"),
     [
         ("/items/5?q=a%20b&short=on", 200, '{"item_id":5,"q":"a b","short":true}'),
-        ("/types/1e2/{12345678-1234-5678-1234-567812345678}?b=n", 200,
-         '{"f":100.0,"u":"12345678-1234-5678-1234-567812345678","b":false,"s":"standard","n":7}'),
+        (
+            "/types/1e2/{12345678-1234-5678-1234-567812345678}?b=n",
+            200,
+            '{"f":100.0,"u":"12345678-1234-5678-1234-567812345678","b":false,"s":"standard","n":7}',
+        ),
         ("/alias?from=3", 200, '{"from":3,"to":5}'),
         ("/users/%2F", 200, '"%2F"'),
         ("/text", 200, "text, ü"),
@@ -98,8 +189,12 @@ def test_answer(full, path, status, body):
 
 def test_validation_errors_are_fastapis(full):
     assert full.get("/types/x/nope").json()["detail"] == [
-        {"type": "float_parsing", "loc": ["path", "f"], "input": "x",
-         "msg": "Input should be a valid number, unable to parse string as a number"},
+        {
+            "type": "float_parsing",
+            "loc": ["path", "f"],
+            "input": "x",
+            "msg": "Input should be a valid number, unable to parse string as a number",
+        },
         {"type": "uuid_parsing", "loc": ["path", "u"], "input": "nope", "msg": "Input should be a valid UUID"},
         {"type": "missing", "loc": ["query", "b"], "input": None, "msg": "Field required"},
     ]
@@ -108,11 +203,26 @@ def test_validation_errors_are_fastapis(full):
 def test_encoded_types(full):
     body = full.get("/encode").json()
     assert body == {
-        "datetime": "2026-01-02T03:04:05.000006+00:00", "date": "2026-01-02", "time": "01:02:03", "delta": 86400.005,
-        "uuid": "00000000-0000-0000-0000-000000000001", "decimal": [1.5, 7, 100], "enum": ["red", 3],
-        "point": {"x": 1, "y": 2.5}, "tuple": [1, "a", None, True, 1e100, -0.0], "set": [3], "frozen": ["x"],
-        "bytes": "bytes", "path": "/a", "big": 2**100, "generator": [0, 1, 2], "1": "int key", "null": "null key",
-        "false": "bool key", "escapes": '"\\/\b\f\n\r\t\x00\x1f\x7f\u2028', "surrogate": "\ud800x",
+        "datetime": "2026-01-02T03:04:05.000006+00:00",
+        "date": "2026-01-02",
+        "time": "01:02:03",
+        "delta": 86400.005,
+        "uuid": "00000000-0000-0000-0000-000000000001",
+        "decimal": [1.5, 7, 100],
+        "enum": ["red", 3],
+        "point": {"x": 1, "y": 2.5},
+        "tuple": [1, "a", None, True, 1e100, -0.0],
+        "set": [3],
+        "frozen": ["x"],
+        "bytes": "bytes",
+        "path": "/a",
+        "big": 2**100,
+        "generator": [0, 1, 2],
+        "1": "int key",
+        "null": "null key",
+        "false": "bool key",
+        "escapes": '"\\/\b\f\n\r\t\x00\x1f\x7f\u2028',
+        "surrogate": "\ud800x",
     }
 
 
@@ -138,8 +248,16 @@ def test_allow_and_redirect(full):
 def test_request_view(full):
     got = full.get("/request/x/y/z?q=1&q=2", headers={"X-Header": "v"}, cookies={"a": "b"}).json()
     assert got == {
-        "method": "GET", "path": "/request/x/y/z", "params": {"a": "x", "b": "y/z"}, "query": [["q", "1"], ["q", "2"]],
-        "header": "v", "cookies": {"a": "b"}, "host": "127.0.0.1", "version": "1.1", "a": "x", "b": "y/z",
+        "method": "GET",
+        "path": "/request/x/y/z",
+        "params": {"a": "x", "b": "y/z"},
+        "query": [["q", "1"], ["q", "2"]],
+        "header": "v",
+        "cookies": {"a": "b"},
+        "host": "127.0.0.1",
+        "version": "1.1",
+        "a": "x",
+        "b": "y/z",
     }
 
 

@@ -12,71 +12,117 @@ import pytest
 from conftest import APPS, BINARY, ROOT, children_of, run_and_fail, wait_until
 
 CASES = {
-    "dict_app": ("application = __import__('oarlock').App()\napp = {}", "broken:app",
-                 ["attribute 'app' of module 'broken' is a dict, not an App", "did you mean 'application'?"]),
-    "no_attribute": ("application = __import__('oarlock').App()", "broken:app",
-                     ["module 'broken' has no attribute 'app'", "did you mean 'application'?"]),
-    "function": ("from oarlock import App\ndef make():\n    return App()", "broken:make",
-                 ["attribute 'make'", "is a function", "--factory"]),
+    "dict_app": (
+        "application = __import__('oarlock').App()\napp = {}",
+        "broken:app",
+        ["attribute 'app' of module 'broken' is a dict, not an App", "did you mean 'application'?"],
+    ),
+    "no_attribute": (
+        "application = __import__('oarlock').App()",
+        "broken:app",
+        ["module 'broken' has no attribute 'app'", "did you mean 'application'?"],
+    ),
+    "function": (
+        "from oarlock import App\ndef make():\n    return App()",
+        "broken:make",
+        ["attribute 'make'", "is a function", "--factory"],
+    ),
     "no_module": ("", "brokn:app", ["there is no module 'brokn'", "did you mean 'broken'?"]),
-    "missing_import": ("import surely_not_installed", "broken:app",
-                       ["ModuleNotFoundError", "surely_not_installed", "broken.py", "line 1"]),
+    "missing_import": (
+        "import surely_not_installed",
+        "broken:app",
+        ["ModuleNotFoundError", "surely_not_installed", "broken.py", "line 1"],
+    ),
     "syntax": ("def f(:\n  pass", "broken:app", ["SyntaxError", "broken.py", "line 1"]),
-    "raises": ("def f():\n    raise ValueError('at import')\nf()", "broken:app",
-               ["importing broken:app failed", "ValueError: at import", "line 2, in f"]),
+    "raises": (
+        "def f():\n    raise ValueError('at import')\nf()",
+        "broken:app",
+        ["importing broken:app failed", "ValueError: at import", "line 2, in f"],
+    ),
     "exit": ("import sys\nsys.exit(0)", "broken:app", ["importing broken:app called sys.exit(0)"]),
-    "conflict": ("""
+    "conflict": (
+        """
         from oarlock import App
         app = App()
         @app.get("/u/{a}")
         def one(a: int): ...
         @app.get("/u/{b}")
         def two(b: int): ...
-        """, "broken:app", ["GET /u/{b} is routed twice", "one (", "broken.py:4", "two (", "broken.py:6",
-                            "--allow-duplicate-routes"]),
-    "annotation": ("""
+        """,
+        "broken:app",
+        ["GET /u/{b} is routed twice", "one (", "broken.py:4", "two (", "broken.py:6", "--allow-duplicate-routes"],
+    ),
+    "annotation": (
+        """
         from oarlock import App
         app = App()
         @app.post("/x")
         def one(item: dict): ...
-        """, "broken:app", ["broken.py:4", "handler 'one'", "parameter 'item' has type dict", "await request.json()"]),
-    "unresolved": ("""
+        """,
+        "broken:app",
+        ["broken.py:4", "handler 'one'", "parameter 'item' has type dict", "await request.json()"],
+    ),
+    "unresolved": (
+        """
         from oarlock import App
         app = App()
         @app.get("/x")
         def one(item: "Nowhere"): ...
-        """, "broken:app", ["broken.py:4", "annotation cannot be resolved", "Nowhere"]),
-    "variadic": ("""
+        """,
+        "broken:app",
+        ["broken.py:4", "annotation cannot be resolved", "Nowhere"],
+    ),
+    "variadic": (
+        """
         from oarlock import App
         app = App()
         @app.get("/x")
         def one(*args): ...
-        """, "broken:app", ["broken.py:4", "'*args'", "name each parameter"]),
-    "generator": ("""
+        """,
+        "broken:app",
+        ["broken.py:4", "'*args'", "name each parameter"],
+    ),
+    "generator": (
+        """
         from oarlock import App
         app = App()
         @app.get("/x")
         def one():
             yield 1
-        """, "broken:app", ["broken.py:4", "is a generator"]),
-    "path_param": ("""
+        """,
+        "broken:app",
+        ["broken.py:4", "is a generator"],
+    ),
+    "path_param": (
+        """
         from oarlock import App, Path
         app = App()
         @app.get("/x/{a}")
         def one(b: int = Path()): ...
-        """, "broken:app", ["parameter 'b' is a Path", "no {b}"]),
-    "pattern": ("""
+        """,
+        "broken:app",
+        ["parameter 'b' is a Path", "no {b}"],
+    ),
+    "pattern": (
+        """
         from oarlock import App
         app = App()
         @app.get("/x/{a:number}")
         def one(a): ...
-        """, "broken:app", ["broken.py:4", "unknown convertor 'number'", "int, float, uuid, str or path"]),
-    "method": ("""
+        """,
+        "broken:app",
+        ["broken.py:4", "unknown convertor 'number'", "int, float, uuid, str or path"],
+    ),
+    "method": (
+        """
         from oarlock import App
         app = App()
         @app.route("/x", methods=["PURGE"])
         def one(): ...
-        """, "broken:app", ["'PURGE' is not one of GET"]),
+        """,
+        "broken:app",
+        ["'PURGE' is not one of GET"],
+    ),
 }
 
 
@@ -85,7 +131,9 @@ def test_application_errors(name, python, tmp_path):
     source, target, says = CASES[name]
     (tmp_path / "broken.py").write_text(textwrap.dedent(source))
     for command in ("run", "routes"):
-        status, out = run_and_fail(command, target, "--app-dir", str(tmp_path), "--python", python, "--bind", "127.0.0.1:0")
+        status, out = run_and_fail(
+            command, target, "--app-dir", str(tmp_path), "--python", python, "--bind", "127.0.0.1:0"
+        )
         assert status == 1, out
         for text in says:
             assert text in out
@@ -93,7 +141,9 @@ def test_application_errors(name, python, tmp_path):
 
 
 def test_factory(python, tmp_path, serve):
-    (tmp_path / "made.py").write_text("from oarlock import App\ndef make():\n    return App()\ndef bad():\n    return 3\n")
+    (tmp_path / "made.py").write_text(
+        "from oarlock import App\ndef make():\n    return App()\ndef bad():\n    return 3\n"
+    )
     server = serve("made:make", "--factory", "--app-dir", str(tmp_path), "--python", python)
     assert server.get("/").status_code == 404
     status, out = run_and_fail("run", "made:bad", "--factory", "--app-dir", str(tmp_path), "--python", python)
@@ -103,8 +153,18 @@ def test_factory(python, tmp_path, serve):
 
 def test_load_timeout(python, tmp_path):
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(60)\n")
-    status, out = run_and_fail("run", "slow:app", "--app-dir", str(tmp_path), "--python", python, "--load-timeout", "1s",
-                               "--bind", "127.0.0.1:0")
+    status, out = run_and_fail(
+        "run",
+        "slow:app",
+        "--app-dir",
+        str(tmp_path),
+        "--python",
+        python,
+        "--load-timeout",
+        "1s",
+        "--bind",
+        "127.0.0.1:0",
+    )
     assert status == 1
     assert "importing slow:app took longer than --load-timeout (1 s)" in out
 
@@ -115,8 +175,9 @@ def test_worker_that_fails_ends_the_start(python, tmp_path):
         "flag = pathlib.Path(__file__).with_name('loaded')\n"
         "if flag.exists():\n    raise RuntimeError('only the loader works')\nflag.touch()\n"
     )
-    status, out = run_and_fail("run", "second:app", "--app-dir", str(tmp_path), "--python", python, "--workers", "3",
-                               "--bind", "127.0.0.1:0")
+    status, out = run_and_fail(
+        "run", "second:app", "--app-dir", str(tmp_path), "--python", python, "--workers", "3", "--bind", "127.0.0.1:0"
+    )
     assert status == 1
     assert "only the loader works" in out
     assert "could not load the application" in out
@@ -128,7 +189,9 @@ def test_files_that_changed_are_noticed(python, tmp_path):
         "flag = pathlib.Path(__file__).with_name('loaded')\n"
         "app.get('/second' if flag.exists() else '/first')(lambda: 1)\nflag.touch()\n"
     )
-    status, out = run_and_fail("run", "other:app", "--app-dir", str(tmp_path), "--python", python, "--bind", "127.0.0.1:0")
+    status, out = run_and_fail(
+        "run", "other:app", "--app-dir", str(tmp_path), "--python", python, "--bind", "127.0.0.1:0"
+    )
     assert status == 1
     assert "its files have changed" in out
 
@@ -145,8 +208,12 @@ def test_unix_socket(serve, tmp_path):
     path = tmp_path / "s.sock"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OARLOCK_")}
     ready_r, ready_w = os.pipe()
-    process = subprocess.Popen([BINARY, "run", "--stub", "--bind", f"unix:{path}", "--ready-fd", str(ready_w)],
-                               pass_fds=(ready_w,), env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [BINARY, "run", "--stub", "--bind", f"unix:{path}", "--ready-fd", str(ready_w)],
+        pass_fds=(ready_w,),
+        env=environment,
+        stderr=subprocess.DEVNULL,
+    )
     os.close(ready_w)
     with os.fdopen(ready_r) as ready:
         assert f"unix:{path}" in ready.readline()
@@ -187,7 +254,9 @@ def test_venv_of_the_wrong_kind_is_refused(python, tmp_path):
     other = {"gil": "ft", "ft": "gil"}[python]
     interpreter = (ROOT / "build" / f"python-{other}").read_text().strip()
     subprocess.run([interpreter, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
-    status, out = run_and_fail("run", "full:app", "--app-dir", str(APPS), "--python", python, env={"VIRTUAL_ENV": str(tmp_path / "venv")})
+    status, out = run_and_fail(
+        "run", "full:app", "--app-dir", str(APPS), "--python", python, env={"VIRTUAL_ENV": str(tmp_path / "venv")}
+    )
     assert status == 1
     assert "is not one for CPython 3.13" in out
     assert "-m venv" in out
@@ -209,10 +278,19 @@ def test_venv_gives_packages_and_executable(python, tmp_path, serve):
 
 
 def test_routes_command(python):
-    done = subprocess.run([BINARY, "routes", "full:app", "--app-dir", APPS, "--python", python], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [BINARY, "routes", "full:app", "--app-dir", APPS, "--python", python],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["METHODS", "PATH", "KIND", "HANDLER"]
-    assert any(line.split()[:4] == ["GET", "/items/{item_id}", "async", "item"] and "tests/e2e/apps/full.py:" in line for line in lines)
+    assert any(
+        line.split()[:4] == ["GET", "/items/{item_id}", "async", "item"] and "tests/e2e/apps/full.py:" in line
+        for line in lines
+    )
     assert any(line.startswith("GET,POST,OPTIONS") and "/many" in line for line in lines)
     assert "routes," in lines[-1]
 
@@ -247,8 +325,11 @@ def test_stop_before_ready(python, tmp_path, phase):
         "import pathlib, time\nfrom oarlock import App\napp = App()\nhere = pathlib.Path(__file__).parent\n"
         f"flag = here / 'loaded'\nif {condition}:\n    (here / 'stuck').touch()\n    time.sleep(600)\nflag.touch()\n"
     )
-    process = subprocess.Popen([BINARY, "run", "stuck:app", "--app-dir", tmp_path, "--python", python, "--bind", "127.0.0.1:0"],
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [BINARY, "run", "stuck:app", "--app-dir", tmp_path, "--python", python, "--bind", "127.0.0.1:0"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     wait_until((tmp_path / "stuck").exists)
     children = children_of(process.pid)
     assert children

@@ -218,7 +218,9 @@ def _cpu(pid: int) -> float:
 def test_connections_are_spread(python, serve):
     """Property d: with 16 connections per thread, the busiest thread has at most 1.25 times the mean."""
     for workers, threads in ((4, 1), (2, 2), (1, 4)):
-        server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", str(workers), "--threads", str(threads))
+        server = serve(
+            "full:app", "--app-dir", str(APPS), "--python", python, "--workers", str(workers), "--threads", str(threads)
+        )
         with contextlib.ExitStack() as stack:
             count: dict[tuple[int, int], int] = {}
             sockets = [stack.enter_context(server.connect()) for _ in range(64)]

@@ -15,16 +15,16 @@
 
 #include "oarlock/base.h"
 
-#define assert_slice_equal(s, text)                                                                \
-    do {                                                                                           \
-        assert_int_equal((s).len, strlen(text));                                                   \
-        assert_memory_equal((s).ptr, (text), strlen(text));                                        \
+#define assert_slice_equal(s, text)                         \
+    do {                                                    \
+        assert_int_equal((s).len, strlen(text));            \
+        assert_memory_equal((s).ptr, (text), strlen(text)); \
     } while (0)
-#define assert_contains(haystack, needle)                                                          \
-    do {                                                                                           \
-        if (!strstr((haystack), (needle))) {                                                       \
-            fail_msg("'%s' is not in '%s'", (needle), (haystack));                                 \
-        }                                                                                          \
+#define assert_contains(haystack, needle)                          \
+    do {                                                           \
+        if (!strstr((haystack), (needle))) {                       \
+            fail_msg("'%s' is not in '%s'", (needle), (haystack)); \
+        }                                                          \
     } while (0)
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * The option parser: precedence, kinds of value, and that every message names thing, value and way out. */
+ * The option parser: precedence, kinds of value, and that every message names thing, value and way
+ * out. */
 #include "tests/unit/test.h"
 
+#include "shared/buf.c"
 #include "shared/config.c"
 #include "shared/config_help.c"
-#include "shared/buf.c"
 #include "shared/err.c"
 
 static struct oar_config cfg;
@@ -15,8 +16,8 @@ static enum oar_status parse(char **env, int argc, char **argv)
     char *none[] = {NULL};
     return oar_config_parse(&cfg, argc, argv, env ? env : none, &err);
 }
-#define PARSE(env, ...)                                                                            \
-    parse(env, (int)OAR_ARRAY_LEN(((char *[]){"oarlock", __VA_ARGS__})),                           \
+#define PARSE(env, ...)                                                  \
+    parse(env, (int)OAR_ARRAY_LEN(((char *[]){"oarlock", __VA_ARGS__})), \
           (char *[]){"oarlock", __VA_ARGS__})
 
 static void defaults(void **state)
@@ -34,9 +35,16 @@ static void defaults(void **state)
 
 static void command_line_beats_environment(void **state)
 {
-    char *env[] = {"OARLOCK_WORKERS=3", "OARLOCK_THREADS=2", "OARLOCK_BIND=1.2.3.4:1", "OARLOCK_DEBUG=yes", "X=1", NULL};
+    char *env[] = {"OARLOCK_WORKERS=3",
+                   "OARLOCK_THREADS=2",
+                   "OARLOCK_BIND=1.2.3.4:1",
+                   "OARLOCK_DEBUG=yes",
+                   "X=1",
+                   NULL};
     (void)state;
-    assert_int_equal(PARSE(env, "run", "m:app", "--workers", "5", "--bind=[::1]:9", "--bind", "unix:/x"), OAR_OK);
+    assert_int_equal(
+        PARSE(env, "run", "m:app", "--workers", "5", "--bind=[::1]:9", "--bind", "unix:/x"),
+        OAR_OK);
     assert_int_equal(cfg.workers, 5);
     assert_int_equal(cfg.threads, 2);
     assert_int_equal(cfg.bind.count, 2);
@@ -47,7 +55,9 @@ static void command_line_beats_environment(void **state)
 static void units(void **state)
 {
     (void)state;
-    assert_int_equal(PARSE(NULL, "run", "m:a", "--max-head", "32k", "--keep-alive", "250ms", "--max-body=2g", "--load-timeout", "2m"), OAR_OK);
+    assert_int_equal(PARSE(NULL, "run", "m:a", "--max-head", "32k", "--keep-alive", "250ms",
+                           "--max-body=2g", "--load-timeout", "2m"),
+                     OAR_OK);
     assert_int_equal(cfg.max_head, 32768);
     assert_true(cfg.keep_alive == 0.25);
     assert_int_equal(cfg.max_body, 2ll << 30);
@@ -64,7 +74,8 @@ static void mistakes(void **state)
         {{"oarlock", "run", "m:a", "--workers", "100000"}, {"--workers", "100000", "1 to 512"}},
         {{"oarlock", "run", "m:a", "--max-head", "12q"}, {"--max-head", "12q", "16k"}},
         {{"oarlock", "run", "m:a", "--keep-alive", "inf"}, {"--keep-alive", "inf", "250ms"}},
-        {{"oarlock", "run", "m:a", "--workrs", "2"}, {"--workrs", "did you mean --workers", "--help"}},
+        {{"oarlock", "run", "m:a", "--workrs", "2"},
+         {"--workrs", "did you mean --workers", "--help"}},
         {{"oarlock", "run", "m:a", "--log-level", "loud"}, {"--log-level", "'loud'", "debug|info"}},
         {{"oarlock", "run", "m:a", "--bind"}, {"--bind", "needs a value", "ADDR"}},
         {{"oarlock", "run", "main"}, {"'main'", "module:attribute", "main:app"}},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * tests/http: every case parsed whole and split at every byte; accepted heads are compared with http-parser,
- * the library that the strict parser replaced: what we take, it must take, and see in the same way. */
+ * tests/http: every case parsed whole and split at every byte; accepted heads are compared with
+ * http-parser, the library that the strict parser replaced: what we take, it must take, and see in
+ * the same way. */
 #include "tests/unit/test.h"
 
 #include <http_parser.h>
@@ -54,8 +55,8 @@ static const char *or_dash(uint32_t len)
     return len ? "" : "-";
 }
 
-/* One request from `bytes`; appends what was seen. `first` bytes arrive before the rest. Returns the bytes
- * that it took; SIZE_MAX: refused, or not complete. */
+/* One request from `bytes`; appends what was seen. `first` bytes arrive before the rest. Returns
+ * the bytes that it took; SIZE_MAX: refused, or not complete. */
 static size_t one_request(const char *bytes, size_t len, size_t first, struct oar_buf *seen)
 {
     struct oar_field fields[100];
@@ -78,9 +79,9 @@ static size_t one_request(const char *bytes, size_t len, size_t first, struct oa
         oar_buf_printf(seen, "incomplete");
         return SIZE_MAX;
     }
-    oar_buf_printf(seen, "%s %.*s%s %.*s%s %d %s", oar_method_names[p.method].ptr, (int)p.path_len, bytes + p.path_off,
-                   or_dash(p.path_len), (int)p.query_len, bytes + p.query_off, or_dash(p.query_len), p.minor,
-                   p.keep_alive ? "keep" : "close");
+    oar_buf_printf(seen, "%s %.*s%s %.*s%s %d %s", oar_method_names[p.method].ptr, (int)p.path_len,
+                   bytes + p.path_off, or_dash(p.path_len), (int)p.query_len, bytes + p.query_off,
+                   or_dash(p.query_len), p.minor, p.keep_alive ? "keep" : "close");
     size_t at = p.head_len;
     struct oar_buf body = {0};
     if (p.chunked) {
@@ -96,7 +97,8 @@ static size_t one_request(const char *bytes, size_t len, size_t first, struct oa
         }
         if (r != OAR_PARSE_MESSAGE) {
             seen->len = 0;
-            oar_buf_printf(seen, "%s", r == OAR_PARSE_REFUSED ? oar_rules[c.rule].name : "incomplete");
+            oar_buf_printf(seen, "%s",
+                           r == OAR_PARSE_REFUSED ? oar_rules[c.rule].name : "incomplete");
             oar_buf_free(&body);
             return SIZE_MAX;
         }
@@ -161,15 +163,18 @@ static void agrees_with_http_parser(const char *name, const char *bytes, size_t 
         return;
     }
     http_parser h;
-    http_parser_settings settings = {.on_header_field = other_field, .on_headers_complete = other_head};
+    http_parser_settings settings = {.on_header_field = other_field,
+                                     .on_headers_complete = other_head};
     struct other o = {0};
     http_parser_init(&h, HTTP_REQUEST);
     h.data = &o;
     http_parser_execute(&h, &settings, bytes, p.head_len);
-    bool same = o.complete && o.fields == p.n_fields && (!p.keep_alive || o.keep_alive) && o.chunked == p.chunked &&
-                (p.chunked || o.length == p.content_length) && h.http_minor == p.minor;
+    bool same = o.complete && o.fields == p.n_fields && (!p.keep_alive || o.keep_alive) &&
+                o.chunked == p.chunked && (p.chunked || o.length == p.content_length) &&
+                h.http_minor == p.minor;
     if (!same) {
-        fail_msg("%s: http-parser sees another request (%s)", name, http_errno_name(HTTP_PARSER_ERRNO(&h)));
+        fail_msg("%s: http-parser sees another request (%s)", name,
+                 http_errno_name(HTTP_PARSER_ERRNO(&h)));
     }
 }
 
@@ -202,8 +207,9 @@ static int run_file(const char *path)
             struct oar_buf seen = {0};
             all_requests(bytes.data, bytes.len, split, &seen);
             if (seen.len != expected.len || memcmp(seen.data, expected.data, seen.len) != 0) {
-                fail_msg("%s: %s, split at %zu of %zu: expected '%.*s', saw '%.*s'", path, line, split, bytes.len,
-                         (int)expected.len, expected.data, (int)seen.len, seen.data);
+                fail_msg("%s: %s, split at %zu of %zu: expected '%.*s', saw '%.*s'", path, line,
+                         split, bytes.len, (int)expected.len, expected.data, (int)seen.len,
+                         seen.data);
             }
             oar_buf_free(&seen);
         }
@@ -247,7 +253,8 @@ static void every_rule_has_a_case(void **state)
 static void every_truncation_is_incomplete_or_refused_for_good(void **state)
 {
     /* A prefix of a good request never reads as a complete one, and is never refused. */
-    static const char good[] = "POST /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nX: y\r\n\r\nabc";
+    static const char good[] =
+        "POST /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nX: y\r\n\r\nabc";
     struct oar_field fields[100];
     (void)state;
     for (size_t n = 0; n < sizeof good - 4; n++) {

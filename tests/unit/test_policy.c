@@ -10,15 +10,17 @@ static struct oar_action actions[OAR_MAX_ACTIONS];
 /* What an event leads to, as "spawn0 spawn1 ...". */
 static const char *on(enum oar_event event, int index, double now)
 {
-    static const char *const names[] = {"spawn", "stop", "kill", "cancel", "announce", "cut", "slow", "end"};
+    static const char *const names[] = {"spawn",    "stop", "kill", "cancel",
+                                        "announce", "cut",  "slow", "end"};
     static char text[256];
     size_t used = 0;
     int n = oar_policy_event(&p, event, index, now, actions);
     text[0] = '\0';
     for (int i = 0; i < n; i++) {
-        bool has_index = actions[i].kind <= OAR_DO_KILL || actions[i].kind == OAR_DO_WARN_SLOW_START;
-        used += (size_t)snprintf(text + used, sizeof text - used, has_index ? "%s%s%d" : "%s%s", i ? " " : "",
-                                 names[actions[i].kind], actions[i].index);
+        bool has_index =
+            actions[i].kind <= OAR_DO_KILL || actions[i].kind == OAR_DO_WARN_SLOW_START;
+        used += (size_t)snprintf(text + used, sizeof text - used, has_index ? "%s%s%d" : "%s%s",
+                                 i ? " " : "", names[actions[i].kind], actions[i].index);
     }
     return text;
 }
@@ -129,14 +131,16 @@ static void crash_loop_backs_off(void **state)
     for (int i = 0; i < 9; i++) {
         now += 1;
         assert_string_equal(on(OAR_EV_DIED, 0, now), "");
-        assert_true(oar_policy_next(&p) - now > expected - 0.001 && oar_policy_next(&p) - now < expected + 0.001);
+        assert_true(oar_policy_next(&p) - now > expected - 0.001 &&
+                    oar_policy_next(&p) - now < expected + 0.001);
         now = oar_policy_next(&p);
         assert_string_equal(on(OAR_EV_TICK, 0, now), "spawn0");
         expected = OAR_MIN(expected * 2, OAR_BACKOFF_MOST);
     }
     on(OAR_EV_READY, 0, now);
     assert_string_equal(on(OAR_EV_DIED, 0, now + 60), "spawn0");
-    assert_string_equal(on(OAR_EV_DIED, 1, now + 60), "spawn1"); /* the sibling has its own account */
+    assert_string_equal(on(OAR_EV_DIED, 1, now + 60),
+                        "spawn1"); /* the sibling has its own account */
 }
 
 static void slow_start(void **state)

@@ -14,14 +14,17 @@ static struct oar_err err;
 static struct oar_built built;
 
 /* Routes as "METHOD[,METHOD] path" lines. */
-static enum oar_status build(const char *const *routes, size_t n, bool registration, bool duplicates)
+static enum oar_status build(const char *const *routes, size_t n, bool registration,
+                             bool duplicates)
 {
     struct oar_buf json = {0};
     oar_buf_printf(&json, "{\"version\":1,\"redirect_slashes\":true,\"routes\":[");
     for (size_t i = 0; i < n; i++) {
         const char *space = strchr(routes[i], ' ');
-        oar_buf_printf(&json, "%s{\"path\":\"%s\",\"name\":\"h%zu\",\"source\":\"app.py:%zu\",\"kind\":\"def\",\"blocking\":\"auto\",\"params\":[],\"methods\":[",
-                       i ? "," : "", space + 1, i, i + 1);
+        oar_buf_printf(
+            &json,
+            "%s{\"path\":\"%s\",\"name\":\"h%zu\",\"source\":\"app.py:%zu\",\"kind\":\"def\",\"blocking\":\"auto\",\"params\":[],\"methods\":[",
+            i ? "," : "", space + 1, i, i + 1);
         for (const char *p = routes[i]; p < space;) {
             size_t len = strcspn(p, ", ");
             oar_buf_printf(&json, "%s\"%.*s\"", p > routes[i] ? "," : "", (int)len, p);
@@ -32,14 +35,17 @@ static enum oar_status build(const char *const *routes, size_t n, bool registrat
     oar_buf_printf(&json, "]}");
     free(built.bytes);
     free(built.warnings);
-    enum oar_status status = oar_manifest_compile((struct oar_slice){json.data, json.len}, registration, duplicates, &built, &err);
+    enum oar_status status = oar_manifest_compile((struct oar_slice){json.data, json.len},
+                                                  registration, duplicates, &built, &err);
     oar_buf_free(&json);
     if (status == OAR_OK) {
         assert_int_equal(oar_route_check(built.bytes, built.size, &err), OAR_OK);
     }
     return status;
 }
-#define BUILD(...) build((const char *const[]){__VA_ARGS__}, OAR_ARRAY_LEN(((const char *[]){__VA_ARGS__})), false, false)
+#define BUILD(...)                                                                            \
+    build((const char *const[]){__VA_ARGS__}, OAR_ARRAY_LEN(((const char *[]){__VA_ARGS__})), \
+          false, false)
 
 static struct oar_match found;
 static char scratch[4096];
@@ -60,7 +66,9 @@ static const char *who(enum oar_method m, const char *path)
 static void precedence(void **state)
 {
     (void)state;
-    assert_int_equal(BUILD("GET /{p:path}", "GET /a/{x}", "GET /a/{n:int}", "GET /a/{f:float}", "GET /a/{u:uuid}", "GET /a/me", "GET /"), OAR_OK);
+    assert_int_equal(BUILD("GET /{p:path}", "GET /a/{x}", "GET /a/{n:int}", "GET /a/{f:float}",
+                           "GET /a/{u:uuid}", "GET /a/me", "GET /"),
+                     OAR_OK);
     assert_string_equal(who(OAR_GET, "/"), "/");
     assert_string_equal(who(OAR_GET, "/a/me"), "/a/me");
     assert_string_equal(who(OAR_GET, "/a/12"), "/a/{n:int}");
@@ -75,7 +83,8 @@ static void precedence(void **state)
 static void backtracking(void **state)
 {
     (void)state;
-    assert_int_equal(BUILD("GET /a/b/c", "GET /a/{x}/d", "GET /{y}/b/e", "GET /{y}/{z}/{w:int}"), OAR_OK);
+    assert_int_equal(BUILD("GET /a/b/c", "GET /a/{x}/d", "GET /{y}/b/e", "GET /{y}/{z}/{w:int}"),
+                     OAR_OK);
     assert_string_equal(who(OAR_GET, "/a/b/c"), "/a/b/c");
     assert_string_equal(who(OAR_GET, "/a/b/d"), "/a/{x}/d");
     assert_slice_equal(found.params[0], "b");
@@ -94,7 +103,8 @@ static void methods(void **state)
     assert_string_equal(who(OAR_PUT, "/x"), "/x");
     assert_string_equal(who(OAR_DELETE, "/x"), "/{y}"); /* the less specific route has the method */
     assert_string_equal(who(OAR_PATCH, "/x"), "method");
-    assert_int_equal(found.allow, 1 << OAR_GET | 1 << OAR_HEAD | 1 << OAR_POST | 1 << OAR_PUT | 1 << OAR_DELETE | 1 << OAR_OPTIONS_M);
+    assert_int_equal(found.allow, 1 << OAR_GET | 1 << OAR_HEAD | 1 << OAR_POST | 1 << OAR_PUT |
+                                      1 << OAR_DELETE | 1 << OAR_OPTIONS_M);
     assert_string_equal(who(OAR_OPTIONS_M, "/x"), "options");
     assert_string_equal(who(OAR_METHOD_OTHER, "/x"), "method");
     assert_string_equal(who(OAR_GET, "/y"), "method");
@@ -152,7 +162,9 @@ static void registration_order(void **state)
 static void no_needless_warnings(void **state)
 {
     (void)state;
-    assert_int_equal(BUILD("GET /me", "GET /{x}", "POST /{y}/a", "GET /b/a", "GET /{z}/c", "GET /d/e", "GET /q/r/{s}", "GET /q/r/"), OAR_OK);
+    assert_int_equal(BUILD("GET /me", "GET /{x}", "POST /{y}/a", "GET /b/a", "GET /{z}/c",
+                           "GET /d/e", "GET /q/r/{s}", "GET /q/r/"),
+                     OAR_OK);
     assert_null(built.warnings);
 }
 
@@ -173,10 +185,14 @@ static void conflicts(void **state)
 static void bad_patterns(void **state)
 {
     static const char *const cases[][2] = {
-        {"GET x", "must start with '/'"},          {"GET /a{b}", "whole segment"},
-        {"GET /{}", "without a name"},             {"GET /{x:number}", "unknown convertor 'number'"},
-        {"GET /{p:path}/more", "nothing may follow"}, {"GET /a/../b", "dot segment"},
-        {"PURGE /x", "'PURGE' is not one of GET"}, {"GET /{x", "whole segment"},
+        {"GET x", "must start with '/'"},
+        {"GET /a{b}", "whole segment"},
+        {"GET /{}", "without a name"},
+        {"GET /{x:number}", "unknown convertor 'number'"},
+        {"GET /{p:path}/more", "nothing may follow"},
+        {"GET /a/../b", "dot segment"},
+        {"PURGE /x", "'PURGE' is not one of GET"},
+        {"GET /{x", "whole segment"},
     };
     (void)state;
     for (size_t i = 0; i < OAR_ARRAY_LEN(cases); i++) {
@@ -208,12 +224,14 @@ static void long_segments_and_many_routes(void **state)
     char text[128];
     (void)state;
     for (int i = 0; i < N; i++) {
-        snprintf(text, sizeof text, "GET /api/%s%d/{id:int}", i % 2 ? "a-segment-of-more-than-28-bytes-" : "r", i);
+        snprintf(text, sizeof text, "GET /api/%s%d/{id:int}",
+                 i % 2 ? "a-segment-of-more-than-28-bytes-" : "r", i);
         routes[i] = strdup(text);
     }
     assert_int_equal(build(routes, N, false, false), OAR_OK);
     for (int i = 0; i < N; i++) {
-        snprintf(text, sizeof text, "/api/%s%d/7", i % 2 ? "a-segment-of-more-than-28-bytes-" : "r", i);
+        snprintf(text, sizeof text, "/api/%s%d/7", i % 2 ? "a-segment-of-more-than-28-bytes-" : "r",
+                 i);
         assert_int_equal(match(OAR_GET, text), OAR_MATCH_FOUND);
         assert_int_equal(found.route->order, i);
         free((void *)routes[i]);
@@ -224,12 +242,18 @@ static void long_segments_and_many_routes(void **state)
 
 static void manifests_that_are_none(void **state)
 {
-    static const char *const cases[] = {"", "{", "[]", "{\"version\":2,\"routes\":[]}", "{\"version\":1}",
-                                        "{\"version\":1,\"routes\":[{}]}", "{\"version\":1,\"routes\":[3]}"};
+    static const char *const cases[] = {"",
+                                        "{",
+                                        "[]",
+                                        "{\"version\":2,\"routes\":[]}",
+                                        "{\"version\":1}",
+                                        "{\"version\":1,\"routes\":[{}]}",
+                                        "{\"version\":1,\"routes\":[3]}"};
     (void)state;
     for (size_t i = 0; i < OAR_ARRAY_LEN(cases); i++) {
         struct oar_built b;
-        assert_int_equal(oar_manifest_compile(oar_slice_of(cases[i]), false, false, &b, &err), OAR_ERR);
+        assert_int_equal(oar_manifest_compile(oar_slice_of(cases[i]), false, false, &b, &err),
+                         OAR_ERR);
         assert_null(b.bytes);
     }
 }
@@ -239,7 +263,8 @@ static void damaged_tables_are_refused(void **state)
     (void)state;
     assert_int_equal(BUILD("GET /a/{x}", "GET /b"), OAR_OK);
     char *copy = malloc(built.size);
-    for (size_t i = 0; i < sizeof(struct oar_rt_header); i += 4) { /* every offset and count of the header */
+    for (size_t i = 0; i < sizeof(struct oar_rt_header);
+         i += 4) { /* every offset and count of the header */
         memcpy(copy, built.bytes, built.size);
         memset(copy + i, 0xff, 4);
         bool harmless = i >= 16 && i < 28; /* fingerprint and flags */

@@ -325,7 +325,9 @@ def processes(method: str):
 
 @app.get("/subprocess")
 def run_subprocess():
-    done = subprocess.run([sys.executable, "-c", "import sys; print('out'); sys.exit(3)"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; print('out'); sys.exit(3)"], capture_output=True, text=True
+    )
     return {"out": done.stdout, "status": done.returncode}
 
 
