@@ -23,7 +23,7 @@ GIL_STAMP := $(BUILD)/python-gil
 FT_STAMP := $(BUILD)/python-ft
 
 .SECONDARY:
-.PHONY: help build run test unit e2e lint bench asan tsan fuzz install clean docs setup server FORCE
+.PHONY: help bridge build run test unit e2e lint bench asan tsan fuzz install clean docs setup server FORCE
 
 help: ## this list
 	@echo "oarlock: make VERB"
@@ -56,11 +56,23 @@ $(BUILD)/bridge/%.so: $(BRIDGE_SRC) $(HEADERS) $(BUILD)/python-% Makefile
 	$(if $(V),,@echo "  cc    $@ ($$(cat $(BUILD)/python-$*))")
 	$(Q)CC="$(CC)" CFLAGS="$(WARN) $(CPPFLAGS) $(HARDEN) $(CFLAGS)" scripts/bridge.sh "$$(cat $(BUILD)/python-$*)" $@ $(BRIDGE_SRC)
 
+# One bridge for an interpreter that is named: what pip builds (setup.py), and what `oarlock run --python PATH` asks for.
+bridge:
+	@mkdir -p $(BUILD)/bridge
+	@CC="$(CC)" CFLAGS="$(WARN) $(CPPFLAGS) $(HARDEN) $(CFLAGS)" scripts/bridge.sh "$(BRIDGE_PYTHON)" $(BUILD)/bridge/$(BRIDGE).so $(BRIDGE_SRC)
+
 build: setup ## the server and a bridge for each interpreter, in build/
 	@$(MAKE) $(BUILD)/oarlock $(BUILD)/bridge/gil.so $(BUILD)/bridge/ft.so
 
 run: build ## serve examples/ on 127.0.0.1:8000 (RUN_FLAGS= adds options, e.g. RUN_FLAGS="--python ft")
 	@exec $(BUILD)/oarlock run hello:app --app-dir examples $(RUN_FLAGS)
+
+PREFIX ?= /usr/local
+install: build ## copy to PREFIX=/usr/local: bin/oarlock and lib/oarlock/ (DESTDIR= for packagers)
+	install -D $(BUILD)/oarlock $(DESTDIR)$(PREFIX)/bin/oarlock
+	install -D -t $(DESTDIR)$(PREFIX)/lib/oarlock/bridge $(BUILD)/bridge/gil.so $(BUILD)/bridge/ft.so
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/oarlock/python/oarlock python/oarlock/*.py python/oarlock/py.typed
+	install -m 644 python/_oarlock.pyi $(DESTDIR)$(PREFIX)/lib/oarlock/python
 
 docs: server ## write docs/options.md from the option table
 	@$(BUILD)/oarlock options-doc > docs/options.md

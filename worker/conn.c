@@ -3,10 +3,10 @@
  * Process: worker, on the thread that accepted it. Owns its socket, its input block, its arena and
  * its unsent bytes. Never touches the interpreter, never blocks.
  *
- *   idle --bytes--> head --head complete--> [body] --> ready --batch--> running --respond-->
- * written ^                 \__________________ refused (4xx) ______________________________/ | |
- * keep-alive: idle / close
- *    +-----------------------------------------------------------------------------------------+
+ *   idle --bytes--> head --complete--> [body] --> ready --batch--> running --respond--> written
+ *    ^                  \__________________ refused (4xx) ____________________________/      |
+ *    +----------------------------------- keep-alive ----------------------------------------+
+ *
  * A state is not stored but follows from the fields:
  *   idle      first == NULL, in_at == in_len          deadline IDLE (keep-alive)
  *   head      head_partial                            deadline HEAD
@@ -112,6 +112,12 @@ void oar_conn_expired(struct oar_conn *c)
                             : "the body took longer than --body-timeout");
         oar_conn_continue(c);
     } else {
+        if (c->deadline_kind == OAR_DL_WRITE) {
+            /* A reader that stopped gets a reset: a plain close would leave what it has not taken,
+             * up to net.ipv4.tcp_wmem[2] bytes, in the kernel until TCP gives up. */
+            struct linger reset = {.l_onoff = 1, .l_linger = 0};
+            (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        }
         oar_conn_close(c);
     }
 }
