@@ -101,11 +101,23 @@ $(BUILD)/load: bench/load.c
 	$(if $(V),,@echo "  cc    $<")
 	$(Q)$(CC) $(WARN) $(CPPFLAGS) -O2 -g $< -o $@
 
+$(BUILD)/routes: bench/routes.c $(wildcard shared/*.c) $(HEADERS)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  cc    $<")
+	$(Q)$(CC) $(WARN) -Wno-unused-function $(CPPFLAGS) -O2 -g $< -o $@ -lcjson
+
 VENV_PYTHON = $(shell scripts/venv.sh $$(cat $(BUILD)/python-gil) tests/requirements.txt)
 C_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
 e2e: build $(BUILD)/load
 	@$(VENV_PYTHON) -m pytest $(PYTEST)
+
+bench: build $(BUILD)/load $(BUILD)/routes ## requests/s, CPU and instructions per request beside other servers (BENCH="--rounds 11")
+	@scripts/packages.sh test
+	@$(BUILD)/routes
+	@$(VENV_PYTHON) bench/bench.py $(BENCH) --others \
+	    "$$(scripts/venv.sh $$(cat $(GIL_STAMP)) bench/requirements-gil.txt)" \
+	    "$$(scripts/venv.sh $$(cat $(FT_STAMP)) bench/requirements-ft.txt)"
 
 test: build $(BUILD)/load ## all tests: units under sanitizers, HTTP cases, end to end on both interpreters
 	@$(MAKE) unit

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Compiles routes to the frozen bytes of include/oarlock/route.h: parses patterns, grows the tree,
- * refuses conflicts with both handlers' file:line, warns where precedence differs from
- * registration. Process: master (the loader's manifest comes from the application, so every length
+ * Compiles routes to the frozen bytes of include/oarlock/route.h: grows the tree of patterns and
+ * refuses conflicts with both handlers' file:line. Process: master (the loader's manifest comes from the application, so every length
  * is checked). Owns its growing arrays until oar_route_build returns; the caller owns the result.
  * Never runs in a worker. */
 #include "shared/route_build.h"
@@ -10,20 +9,14 @@
 #include <stdlib.h>
 
 #include "shared/buf.h"
-
-/* A pattern cut into its segments. */
-struct pattern {
-    int count;
-    struct piece {
-        enum oar_edge edge;
-        struct oar_slice text; /* the static text, or the parameter's name */
-    } at[OAR_MAX_SEGMENTS];
-};
+#include "shared/route_pattern.h"
 
 struct builder {
     const struct oar_routes *in;
-    struct oar_buf nodes, leaves, routes, params, strings;
-    uint32_t *hash; /* grows with the nodes */
+    struct oar_buf nodes, routes, params, strings;
+    struct oar_buf pieces; /* of all patterns: struct oar_piece */
+    struct oar_buf from;   /* where each route's begin: uint32_t */
+    uint32_t *hash;        /* grows with the nodes */
     uint32_t hash_mask;
     struct oar_err *err;
 };
@@ -32,96 +25,9 @@ static struct oar_rt_node *node_at(struct builder *b, uint32_t i)
 {
     return (struct oar_rt_node *)(void *)b->nodes.data + i;
 }
-static struct oar_rt_leaf *leaf_at(struct builder *b, uint32_t i)
-{
-    return (struct oar_rt_leaf *)(void *)b->leaves.data + i;
-}
 static uint32_t node_count(const struct builder *b)
 {
     return (uint32_t)(b->nodes.len / sizeof(struct oar_rt_node));
-}
-
-static enum oar_status parse_param(const struct oar_route_spec *r, struct oar_slice inner,
-                                   struct piece *out, struct oar_err *err)
-{
-    static const struct {
-        struct oar_slice name;
-        enum oar_edge edge;
-    } convertors[] = {{{"int", 3}, OAR_EDGE_INT},
-                      {{"float", 5}, OAR_EDGE_FLOAT},
-                      {{"uuid", 4}, OAR_EDGE_UUID},
-                      {{"str", 3}, OAR_EDGE_STR},
-                      {{"path", 4}, OAR_EDGE_PATH}};
-    const char *colon = memchr(inner.ptr, ':', inner.len);
-    out->text = (struct oar_slice){inner.ptr, colon ? (size_t)(colon - inner.ptr) : inner.len};
-    out->edge = OAR_EDGE_STR;
-    if (out->text.len == 0) {
-        return oar_err_set(err, "%s: route '%s' has a parameter without a name", r->source,
-                           r->path);
-    }
-    if (!colon) {
-        return OAR_OK;
-    }
-    struct oar_slice convertor = {colon + 1, inner.len - out->text.len - 1};
-    for (size_t i = 0; i < OAR_ARRAY_LEN(convertors); i++) {
-        if (oar_slice_eq(convertor, convertors[i].name)) {
-            out->edge = convertors[i].edge;
-            return OAR_OK;
-        }
-    }
-    return oar_err_set(
-        err, "%s: route '%s' has an unknown convertor '%.*s'; give int, float, uuid, str or path",
-        r->source, r->path, OAR_FMT(convertor));
-}
-
-static enum oar_status parse_segment(const struct oar_route_spec *r, struct oar_slice seg,
-                                     bool last, struct piece *out, struct oar_err *err)
-{
-    bool braces = memchr(seg.ptr, '{', seg.len) || memchr(seg.ptr, '}', seg.len);
-    if (!braces) {
-        *out = (struct piece){OAR_EDGE_STATIC, seg};
-        if (seg.len > 0 && seg.len <= 2 && seg.ptr[0] == '.' && seg.ptr[seg.len - 1] == '.') {
-            return oar_err_set(err, "%s: route '%s' has a dot segment, which no request can match",
-                               r->source, r->path);
-        }
-        return OAR_OK;
-    }
-    if (seg.len < 2 || seg.ptr[0] != '{' ||
-        memchr(seg.ptr, '}', seg.len) != seg.ptr + seg.len - 1) {
-        return oar_err_set(
-            err, "%s: route '%s': a parameter must be a whole segment, not part of '%.*s'",
-            r->source, r->path, OAR_FMT(seg));
-    }
-    enum oar_status status = parse_param(r, (struct oar_slice){seg.ptr + 1, seg.len - 2}, out, err);
-    if (status == OAR_OK && out->edge == OAR_EDGE_PATH && !last) {
-        status = oar_err_set(
-            err, "%s: route '%s': {%.*s:path} takes the whole rest, so nothing may follow it",
-            r->source, r->path, OAR_FMT(out->text));
-    }
-    return status;
-}
-
-static enum oar_status parse_pattern(const struct oar_route_spec *r, struct pattern *out,
-                                     struct oar_err *err)
-{
-    enum oar_status status = OAR_OK;
-    const char *p = r->path;
-    out->count = 0;
-    if (*p != '/') {
-        return oar_err_set(err, "%s: route '%s' must start with '/'", r->source, r->path);
-    }
-    while (status == OAR_OK && *p == '/') {
-        const char *end = strchr(p + 1, '/');
-        size_t len = end ? (size_t)(end - p - 1) : strlen(p + 1);
-        if (out->count == OAR_MAX_SEGMENTS) {
-            return oar_err_set(err, "%s: route '%s' has more than %d segments", r->source, r->path,
-                               OAR_MAX_SEGMENTS);
-        }
-        status =
-            parse_segment(r, (struct oar_slice){p + 1, len}, !end, &out->at[out->count++], err);
-        p += 1 + len;
-    }
-    return status;
 }
 
 static uint32_t put_string(struct builder *b, struct oar_slice s)
@@ -175,7 +81,7 @@ static uint32_t find_static(struct builder *b, uint32_t parent, struct oar_slice
     for (; b->hash[at]; at = (at + 1) & b->hash_mask) {
         const struct oar_rt_node *n = node_at(b, b->hash[at]);
         const char *text = n->seg_len <= sizeof n->seg ? n->seg : b->strings.data + n->seg_off;
-        if (n->parent == parent && n->seg_len == seg.len && memcmp(text, seg.ptr, seg.len) == 0) {
+        if (n->parent == parent && n->seg_len == seg.len && oar_rt_equal(text, seg.ptr, seg.len)) {
             return b->hash[at];
         }
     }
@@ -183,7 +89,7 @@ static uint32_t find_static(struct builder *b, uint32_t parent, struct oar_slice
 }
 
 /* The child of `parent` for the piece, made where it is missing. 0: no memory. */
-static uint32_t child_for(struct builder *b, uint32_t parent, const struct piece *piece)
+static uint32_t child_for(struct builder *b, uint32_t parent, const struct oar_piece *piece)
 {
     bool is_static = piece->edge == OAR_EDGE_STATIC;
     uint32_t child = 0;
@@ -200,10 +106,10 @@ static uint32_t child_for(struct builder *b, uint32_t parent, const struct piece
         fresh.seg_len = (uint16_t)piece->text.len;
         memcpy(fresh.seg, piece->text.ptr, OAR_MIN(piece->text.len, sizeof fresh.seg));
         fresh.seg_off = piece->text.len > sizeof fresh.seg ? put_string(b, piece->text) : 0;
-        node_at(b, parent)->has_static = 1;
     } else {
         node_at(b, parent)->edge[piece->edge] = child;
     }
+    node_at(b, parent)->edges |= (uint8_t)(1u << oar_rt_rank(piece->edge));
     oar_buf_put(&b->nodes, &fresh, sizeof fresh);
     if (b->nodes.failed) {
         return 0;
@@ -226,36 +132,29 @@ static enum oar_status conflict(struct builder *b, const struct oar_route_spec *
                        b->strings.data + old->source_off, r->name, r->source);
 }
 
-/* Enters route number `index` into the leaf of `node`. */
+/* Route number `index` ends at `node`. */
 static enum oar_status end_route(struct builder *b, uint32_t node, const struct oar_route_spec *r,
                                  uint16_t index)
 {
-    if (node_at(b, node)->leaf == 0) {
-        struct oar_rt_leaf fresh = {.allow = 1u << OAR_OPTIONS_M};
-        oar_buf_put(&b->leaves, &fresh, sizeof fresh);
-        node_at(b, node)->leaf = (uint32_t)(b->leaves.len / sizeof fresh);
-    }
-    if (b->leaves.failed) {
-        return oar_err_set(b->err, "no memory for the route table");
-    }
-    struct oar_rt_leaf *leaf = leaf_at(b, node_at(b, node)->leaf - 1);
+    struct oar_rt_node *n = node_at(b, node);
+    n->allow |= (uint16_t)(1u << OAR_OPTIONS_M);
     for (int m = 0; m < OAR_METHODS; m++) {
         if (!(r->methods & 1u << m)) {
             continue;
         }
-        if (leaf->route[m] == 0) {
-            leaf->route[m] = index;
-            leaf->allow |= (uint16_t)(1u << m);
+        if (n->route[m] == 0) {
+            n->route[m] = index;
+            n->allow |= (uint16_t)(1u << m);
         } else if (!b->in->allow_duplicates) {
-            return conflict(b, r, m, leaf->route[m]);
+            return conflict(b, r, m, n->route[m]);
         }
     }
-    leaf->allow |= (uint16_t)(leaf->allow & 1u << OAR_GET ? 1u << OAR_HEAD : 0);
+    n->allow |= (uint16_t)(n->allow & 1u << OAR_GET ? 1u << OAR_HEAD : 0);
     return OAR_OK;
 }
 
 static enum oar_status put_params(struct builder *b, const struct oar_route_spec *r,
-                                  const struct pattern *pattern)
+                                  const struct oar_pattern *pattern)
 {
     for (int i = 0; i < r->n_params; i++) {
         const struct oar_param_spec *p = &r->params[i];
@@ -279,7 +178,7 @@ static enum oar_status put_params(struct builder *b, const struct oar_route_spec
     return OAR_OK;
 }
 
-static enum oar_status add_route(struct builder *b, size_t order, const struct pattern *pattern)
+static enum oar_status add_route(struct builder *b, size_t order, struct oar_pattern *pattern)
 {
     const struct oar_route_spec *r = &b->in->at[order];
     uint32_t node = 0;
@@ -292,6 +191,7 @@ static enum oar_status add_route(struct builder *b, size_t order, const struct p
     }
     for (int i = 0; i < pattern->count; i++) {
         captures += pattern->at[i].edge != OAR_EDGE_STATIC;
+        pattern->at[i].parent = node;
         node = child_for(b, node, &pattern->at[i]);
         if (!node) {
             return oar_err_set(b->err, "no memory for the route table");
@@ -334,7 +234,6 @@ static enum oar_status emit(struct builder *b, struct oar_built *out)
 #define PLACE(field, bytes) (h.field = (uint32_t)at, at = OAR_ALIGN(at + (bytes), OAR_CACHE_LINE))
     PLACE(nodes_off, b->nodes.len);
     PLACE(hash_off, hash_size);
-    PLACE(leaves_off, b->leaves.len);
     PLACE(routes_off, b->routes.len);
     PLACE(params_off, b->params.len);
 #undef PLACE
@@ -343,7 +242,6 @@ static enum oar_status emit(struct builder *b, struct oar_built *out)
     h.size = (uint32_t)at;
     h.n_nodes = node_count(b);
     h.n_routes = (uint32_t)(b->routes.len / sizeof(struct oar_rt_route));
-    h.n_leaves = (uint32_t)(b->leaves.len / sizeof(struct oar_rt_leaf));
     h.n_params = (uint32_t)(b->params.len / sizeof(struct oar_rt_param));
     h.flags = (b->in->redirect_slashes ? OAR_RT_REDIRECT_SLASHES : 0) |
               (b->in->registration_order ? OAR_RT_REGISTRATION_ORDER : 0);
@@ -369,7 +267,6 @@ static enum oar_status emit(struct builder *b, struct oar_built *out)
 #define COPY(offset, from, length) ((length) ? memcpy(bytes + (offset), (from), (length)) : NULL)
     COPY(h.nodes_off, b->nodes.data, b->nodes.len);
     COPY(h.hash_off, b->hash, hash_size);
-    COPY(h.leaves_off, b->leaves.data, b->leaves.len);
     COPY(h.routes_off, b->routes.data, b->routes.len);
     COPY(h.params_off, b->params.data, b->params.len);
     COPY(h.strings_off, b->strings.data, b->strings.len);
@@ -377,68 +274,6 @@ static enum oar_status emit(struct builder *b, struct oar_built *out)
     out->bytes = bytes;
     out->size = at;
     return OAR_OK;
-}
-
-/* ---- where precedence differs from registration ---- */
-
-/* Is there a path that both patterns match, and does the later one win it only by being more
- * specific? */
-static bool later_wins(const struct pattern *early, const struct pattern *late)
-{
-    bool decided = false;
-    for (int i = 0;; i++) {
-        if (i == early->count || i == late->count) {
-            return decided && early->count == late->count;
-        }
-        const struct piece *e = &early->at[i];
-        const struct piece *l = &late->at[i];
-        if (e->edge == OAR_EDGE_PATH || l->edge == OAR_EDGE_PATH) {
-            return decided || (e->edge == OAR_EDGE_PATH && l->edge != OAR_EDGE_PATH);
-        }
-        bool both_static = e->edge == OAR_EDGE_STATIC && l->edge == OAR_EDGE_STATIC;
-        if (both_static && !oar_slice_eq(e->text, l->text)) {
-            return false;
-        }
-        bool empty = (e->edge == OAR_EDGE_STATIC && e->text.len == 0) !=
-                     (l->edge == OAR_EDGE_STATIC && l->text.len == 0);
-        int rank_e = e->edge == OAR_EDGE_STATIC ? -1 : (int)e->edge;
-        int rank_l = l->edge == OAR_EDGE_STATIC ? -1 : (int)l->edge;
-        if (empty || (!decided && rank_e < rank_l)) {
-            return false;
-        }
-        decided = decided || rank_l < rank_e;
-    }
-}
-
-static char *order_warnings(const struct oar_routes *in, const struct pattern *patterns)
-{
-    enum { MOST = 20 };
-    struct oar_buf out = {0};
-    long budget = 50 * 1000 * 1000; /* comparisons: about a quarter of a second */
-    int n = 0;
-    for (size_t early = 0; early < in->count && n < MOST && budget > 0; early++) {
-        bool plain = true;
-        for (int i = 0; i < patterns[early].count; i++) {
-            plain = plain && patterns[early].at[i].edge == OAR_EDGE_STATIC;
-        }
-        for (size_t late = early + 1; !plain && late < in->count && n < MOST && budget-- > 0;
-             late++) {
-            if ((in->at[early].methods & in->at[late].methods) &&
-                later_wins(&patterns[early], &patterns[late])) {
-                oar_buf_printf(&out,
-                               "'%s' (%s) wins over '%s' (%s), which was registered first; "
-                               "--route-order registration gives the first one precedence\n",
-                               in->at[late].path, in->at[late].source, in->at[early].path,
-                               in->at[early].source);
-                n++;
-            }
-        }
-    }
-    oar_buf_put(&out, "", 1);
-    if (out.failed || n == 0) {
-        oar_buf_free(&out);
-    }
-    return out.data;
 }
 
 static enum oar_status check_size(const struct oar_routes *in, struct oar_err *err)
@@ -450,37 +285,51 @@ static enum oar_status check_size(const struct oar_routes *in, struct oar_err *e
                        OAR_MAX_ROUTES);
 }
 
+static enum oar_status add_all(struct builder *b)
+{
+    enum oar_status status = OAR_OK;
+    struct oar_pattern pattern;
+    uint32_t from = 0;
+    oar_buf_put(&b->from, &from, sizeof from);
+    for (size_t i = 0; i < b->in->count && status == OAR_OK; i++) {
+        status = oar_pattern_parse(&b->in->at[i], &pattern, b->err);
+        if (status == OAR_OK) {
+            status = add_route(b, i, &pattern);
+            oar_buf_put(&b->pieces, pattern.at, (size_t)pattern.count * sizeof *pattern.at);
+            from += (uint32_t)pattern.count;
+            oar_buf_put(&b->from, &from, sizeof from);
+        }
+    }
+    return status;
+}
+
 enum oar_status oar_route_build(const struct oar_routes *routes, struct oar_built *out,
                                 struct oar_err *err)
 {
     struct builder b = {.in = routes, .err = err};
     struct oar_rt_node root = {.via = OAR_EDGE_PATH};
     enum oar_status status = check_size(routes, err);
-    struct pattern *patterns = calloc(routes->count + 1, sizeof *patterns);
     *out = (struct oar_built){0};
     oar_buf_put(&b.nodes, &root, sizeof root);
-    if (status == OAR_OK && (!patterns || b.nodes.failed || !hash_reserve(&b))) {
-        oar_err_set(err, "no memory for the route table");
-        status = OAR_ERR;
+    if (status == OAR_OK && (b.nodes.failed || !hash_reserve(&b))) {
+        status = oar_err_set(err, "no memory for the route table");
     }
-    for (size_t i = 0; i < routes->count && status == OAR_OK; i++) {
-        status = parse_pattern(&routes->at[i], &patterns[i], err);
-        if (status == OAR_OK) {
-            status = add_route(&b, i, &patterns[i]);
-        }
+    if (status == OAR_OK) {
+        status = add_all(&b);
     }
     if (status == OAR_OK) {
         status = emit(&b, out);
     }
-    if (status == OAR_OK && !routes->registration_order) {
-        out->warnings = order_warnings(routes, patterns);
+    if (status == OAR_OK && !routes->registration_order && !b.pieces.failed && !b.from.failed) {
+        struct oar_packed_patterns all = {(const void *)b.pieces.data, (const void *)b.from.data};
+        out->warnings = oar_route_order_warnings(routes, &all, node_count(&b));
     }
-    free(patterns);
     free(b.hash);
     oar_buf_free(&b.nodes);
-    oar_buf_free(&b.leaves);
     oar_buf_free(&b.routes);
     oar_buf_free(&b.params);
     oar_buf_free(&b.strings);
+    oar_buf_free(&b.pieces);
+    oar_buf_free(&b.from);
     return status;
 }

@@ -37,22 +37,45 @@ struct oar_built {
 enum oar_status oar_route_build(const struct oar_routes *routes, struct oar_built *out,
                                 struct oar_err *err);
 
+/* Reads of up to 8 bytes without a call and without reading outside of them. */
+static inline uint64_t oar_rt_word(const char *p, size_t len)
+{
+    uint32_t a = 0, b = 0;
+    if (len >= 4) { /* two that may overlap */
+        memcpy(&a, p, 4);
+        memcpy(&b, p + len - 4, 4);
+    } else if (len > 0) {
+        a = (uint32_t)(unsigned char)p[0] | (uint32_t)(unsigned char)p[len / 2] << 8;
+        b = (unsigned char)p[len - 1];
+    }
+    return (uint64_t)a << 32 | b;
+}
+
 /* Writer's and reader's one hash of a segment below a node. */
 static inline uint32_t oar_rt_hash(uint32_t parent, const char *seg, size_t len)
 {
     uint64_t h = (parent + 1) * 0x9e3779b97f4a7c15ULL ^ len;
-    while (len >= 8) {
+    for (; len > 8; seg += 8, len -= 8) {
         uint64_t w;
         memcpy(&w, seg, 8);
         h = (h ^ w) * 0xff51afd7ed558ccdULL;
         h ^= h >> 32;
-        seg += 8;
-        len -= 8;
     }
-    uint64_t w = 0;
-    memcpy(&w, seg, len);
-    h = (h ^ w) * 0xff51afd7ed558ccdULL;
+    h = (h ^ oar_rt_word(seg, len)) * 0xff51afd7ed558ccdULL;
     return (uint32_t)(h >> 32);
+}
+
+static inline bool oar_rt_equal(const char *a, const char *b, size_t len)
+{
+    for (; len > 8; a += 8, b += 8, len -= 8) {
+        uint64_t x, y;
+        memcpy(&x, a, 8);
+        memcpy(&y, b, 8);
+        if (x != y) {
+            return false;
+        }
+    }
+    return oar_rt_word(a, len) == oar_rt_word(b, len);
 }
 
 #endif

@@ -48,28 +48,50 @@ static size_t decode(struct oar_slice in, char *to)
     return n;
 }
 
-/* false: a dot segment */
+/* Takes the segment from `p` to `stop` in. false: a dot segment. */
+static inline bool take(struct segments *s, const char *p, const char *stop)
+{
+    size_t len = (size_t)(stop - p);
+    if (OAR_UNLIKELY(len > 0 && len <= 2 && p[0] == '.' && p[len - 1] == '.')) {
+        return false;
+    }
+    if (s->count <= OAR_MAX_SEGMENTS) { /* deeper ones can only be part of a {x:path} */
+        s->at[s->count++] = (struct oar_slice){p, len};
+    }
+    return true;
+}
+
+/* false: a dot segment. Eight bytes at a time: a bit for each "/" among them, exactly. */
 static bool cut(struct oar_slice path, struct segments *s)
 {
     const char *p = path.ptr + 1;
     const char *end = path.ptr + path.len;
+    const char *at = p;
     s->count = 0;
     s->end = end;
-    for (;;) {
-        const char *slash = memchr(p, '/', (size_t)(end - p));
-        const char *stop = slash ? slash : end;
-        size_t len = (size_t)(stop - p);
-        if (OAR_UNLIKELY(len > 0 && len <= 2 && p[0] == '.' && p[len - 1] == '.')) {
-            return false;
+    for (; end - at >= 8; at += 8) {
+        const uint64_t low7 = 0x7f7f7f7f7f7f7f7fULL;
+        uint64_t w;
+        memcpy(&w, at, 8);
+        w ^= 0x2f2f2f2f2f2f2f2fULL; /* "/" becomes 0 */
+        uint64_t slashes = ~(((w & low7) + low7) | w | low7);
+        for (; slashes; slashes &= slashes - 1) {
+            const char *slash = at + (__builtin_ctzll(slashes) >> 3);
+            if (!take(s, p, slash)) {
+                return false;
+            }
+            p = slash + 1;
         }
-        if (s->count <= OAR_MAX_SEGMENTS) { /* deeper ones can only be part of a {x:path} */
-            s->at[s->count++] = (struct oar_slice){p, len};
-        }
-        if (!slash) {
-            return true;
-        }
-        p = slash + 1;
     }
+    for (; at < end; at++) {
+        if (*at == '/') {
+            if (!take(s, p, at)) {
+                return false;
+            }
+            p = at + 1;
+        }
+    }
+    return take(s, p, end);
 }
 
 static bool all_digits(const char *p, size_t len)
@@ -117,7 +139,7 @@ static uint32_t static_child(const void *table, const struct oar_rt_node *nodes,
         const struct oar_rt_node *n = &nodes[slots[at]];
         if (n->parent == parent && n->seg_len == seg.len) {
             const char *text = seg.len <= sizeof n->seg ? n->seg : (const char *)table + n->seg_off;
-            if (memcmp(text, seg.ptr, seg.len) == 0) {
+            if (oar_rt_equal(text, seg.ptr, seg.len)) {
                 return slots[at];
             }
         }
@@ -128,38 +150,33 @@ static uint32_t static_child(const void *table, const struct oar_rt_node *nodes,
 /* The walk: one frame for each segment on the way down. */
 struct frame {
     uint32_t node;
-    uint8_t next;     /* edge to try next: 0 static, 1.. parameters in order of precedence */
+    uint8_t edges;    /* that are still to try: bits of oar_rt_rank */
     uint8_t captured; /* parameters captured above this node */
 };
 
 struct walk {
     const void *table;
     const struct oar_rt_node *nodes;
-    const struct oar_rt_leaf *leaves;
     enum oar_method method;
     struct oar_match *out;
     bool registration; /* look at every match and keep the earliest */
     struct oar_slice captured[OAR_MAX_PATH_PARAMS];
 };
 
-/* A route ends at `node`: takes it if its method is right. true: the walk is over. */
+/* The path ends at `node`: takes its route for the method. true: the walk is over. */
 static bool arrive(struct walk *w, uint32_t node, uint32_t n_captured)
 {
-    uint32_t index = w->nodes[node].leaf;
-    if (index == 0) {
-        return false;
-    }
-    const struct oar_rt_leaf *leaf = &w->leaves[index - 1];
-    uint16_t route = w->method < OAR_METHODS ? leaf->route[w->method] : 0;
+    const struct oar_rt_node *n = &w->nodes[node];
+    uint16_t route = w->method < OAR_METHODS ? n->route[w->method] : 0;
     if (!route && w->method == OAR_HEAD) {
-        route = leaf->route[OAR_GET];
+        route = n->route[OAR_GET];
     }
-    w->out->allow |= leaf->allow;
+    w->out->allow |= n->allow;
     if (!route) {
         return false;
     }
     const struct oar_rt_route *found = &oar_rt_routes(w->table)[route - 1];
-    if (!w->out->route || found->order < w->out->route->order) {
+    if (!w->registration || !w->out->route || found->order < w->out->route->order) {
         w->out->route = found;
         w->out->n_params = n_captured;
         for (uint32_t i = 0; i < n_captured; i++) {
@@ -169,16 +186,15 @@ static bool arrive(struct walk *w, uint32_t node, uint32_t n_captured)
     return !w->registration;
 }
 
-/* Child of `f` behind edge f->next for the segment; moves f->next on. 0: none behind that edge. */
-static uint32_t step(struct walk *w, struct frame *f, struct oar_slice seg)
+/* Child of `f` behind the edge of this rank, if it takes the segment. 0: none. */
+static inline uint32_t step(struct walk *w, const struct frame *f, unsigned rank,
+                            struct oar_slice seg)
 {
-    const struct oar_rt_node *n = &w->nodes[f->node];
-    uint32_t edge = f->next++;
     uint32_t child = 0;
-    if (edge == 0) {
-        child = n->has_static ? static_child(w->table, w->nodes, f->node, seg) : 0;
-    } else if (n->edge[edge - 1] && takes((enum oar_edge)(edge - 1), seg)) {
-        child = n->edge[edge - 1];
+    if (rank == 0) {
+        child = static_child(w->table, w->nodes, f->node, seg);
+    } else if (takes((enum oar_edge)(rank - 1), seg)) {
+        child = w->nodes[f->node].edge[rank - 1];
         w->captured[f->captured] = seg;
     }
     return child;
@@ -186,36 +202,37 @@ static uint32_t step(struct walk *w, struct frame *f, struct oar_slice seg)
 
 static void search(struct walk *w, const struct segments *s)
 {
+    enum { PATH_RANK = OAR_EDGE_PATH + 1 };
     struct frame stack[OAR_MAX_SEGMENTS + 1];
     int depth = 0;
-    stack[0] = (struct frame){0, 0, 0};
+    stack[0] = (struct frame){0, w->nodes[0].edges, 0};
     while (depth >= 0) {
         struct frame *f = &stack[depth];
         struct oar_slice seg = s->at[depth];
-        if (f->next ==
-            OAR_EDGE_PATH + 1) { /* {x:path} takes all that is left, the empty rest too */
-            uint32_t child = w->nodes[f->node].edge[OAR_EDGE_PATH];
+        if (f->edges == 0) {
             depth--;
-            if (child) {
-                w->captured[f->captured] = (struct oar_slice){seg.ptr, (size_t)(s->end - seg.ptr)};
-                if (arrive(w, child, f->captured + 1u)) {
-                    return;
-                }
+            continue;
+        }
+        unsigned rank = (unsigned)__builtin_ctz(f->edges);
+        f->edges &= (uint8_t)(f->edges - 1);
+        if (rank == PATH_RANK) { /* takes all that is left, the empty rest too */
+            w->captured[f->captured] = (struct oar_slice){seg.ptr, (size_t)(s->end - seg.ptr)};
+            if (arrive(w, w->nodes[f->node].edge[OAR_EDGE_PATH], f->captured + 1u)) {
+                return;
             }
             continue;
         }
-        bool is_param = f->next > 0;
-        uint32_t child = step(w, f, seg);
+        uint32_t child = step(w, f, rank, seg);
         if (!child) {
             continue;
         }
-        uint8_t captured = (uint8_t)(f->captured + is_param);
+        uint8_t captured = (uint8_t)(f->captured + (rank > 0));
         if (depth + 1 == s->count) {
             if (arrive(w, child, captured)) {
                 return;
             }
         } else if (depth < OAR_MAX_SEGMENTS) {
-            stack[++depth] = (struct frame){child, 0, captured};
+            stack[++depth] = (struct frame){child, w->nodes[child].edges, captured};
         }
     }
 }
@@ -227,7 +244,6 @@ static void find(const void *table, enum oar_method method, const struct segment
     struct walk w; /* field by field: captured[] needs no zeros */
     w.table = table;
     w.nodes = (const void *)((const char *)table + h->nodes_off);
-    w.leaves = (const void *)((const char *)table + h->leaves_off);
     w.method = method;
     w.out = out;
     w.registration = (h->flags & OAR_RT_REGISTRATION_ORDER) != 0;
@@ -294,14 +310,15 @@ enum oar_status oar_route_check(const void *bytes, size_t size, struct oar_err *
     bool ok = inside(h->routes_off, h->n_routes, sizeof(struct oar_rt_route), size) &&
               inside(h->nodes_off, h->n_nodes, sizeof(struct oar_rt_node), size) &&
               h->n_nodes > 0 &&
-              inside(h->leaves_off, h->n_leaves, sizeof(struct oar_rt_leaf), size) &&
               inside(h->params_off, h->n_params, sizeof(struct oar_rt_param), size) &&
               inside(h->hash_off, (uint64_t)h->hash_mask + 1, 4, size) && h->strings_off < size &&
               ((const char *)bytes)[size - 1] == '\0';
     const struct oar_rt_node *nodes = (const void *)((const char *)bytes + h->nodes_off);
     for (uint32_t i = 0; ok && i < h->n_nodes; i++) {
-        ok = nodes[i].leaf <= h->n_leaves && nodes[i].parent < h->n_nodes &&
-             (uint64_t)nodes[i].seg_off + nodes[i].seg_len <= size;
+        ok = nodes[i].parent < h->n_nodes && (uint64_t)nodes[i].seg_off + nodes[i].seg_len <= size;
+        for (int m = 0; ok && m < OAR_METHODS; m++) {
+            ok = nodes[i].route[m] <= h->n_routes;
+        }
         for (int e = 0; ok && e < OAR_EDGES; e++) {
             ok = nodes[i].edge[e] < h->n_nodes;
         }

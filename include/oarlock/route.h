@@ -10,7 +10,7 @@
 #include "oarlock/limits.h"
 
 #define OAR_ROUTE_MAGIC 0x6c6274726b6c726fULL /* "orlkrtbl" */
-#define OAR_ROUTE_VERSION 1
+#define OAR_ROUTE_VERSION 2
 
 /* clang-format off */
 enum oar_method {
@@ -61,26 +61,28 @@ struct oar_rt_route {
 };
 _Static_assert(sizeof(struct oar_rt_route) == 32, "format");
 
-/* One place in the tree of segments: a cache line. Children are found by hash of (parent, segment)
- * in one table for the whole tree, so that a step costs one probe and one node. */
+/* One place in the tree of segments: a cache line, with the routes that end there. Children are
+ * found by hash of (parent, segment) in one table for the whole tree, so that a step costs one
+ * probe and one node. */
 struct oar_rt_node {
     uint32_t edge[OAR_EDGES]; /* node index of the child behind each kind of parameter; 0: none */
     uint32_t parent;
-    uint32_t leaf; /* index of the leaf + 1; 0: no route ends here */
+    uint16_t route[OAR_METHODS]; /* that ends here: index + 1; 0: method not allowed */
+    uint16_t allow; /* bit mask, HEAD and OPTIONS as answered included; 0: no route ends here */
     uint16_t seg_len;
-    uint8_t has_static; /* some child is static: else the hash table is not asked */
-    uint8_t via;        /* enum oar_edge that leads here */
-    uint32_t seg_off;   /* whole segment, where it is longer than seg[] */
-    char seg[28];       /* start of the segment */
+    uint8_t edges; /* which there are: bit oar_rt_rank(edge) */
+    uint8_t via;   /* enum oar_edge that leads here */
+    uint16_t zero;
+    uint32_t seg_off; /* whole segment, where it is longer than seg[] */
+    char seg[12];     /* start of the segment */
 };
 _Static_assert(sizeof(struct oar_rt_node) == OAR_CACHE_LINE, "format");
 
-struct oar_rt_leaf {
-    uint16_t route[OAR_METHODS]; /* route index + 1; 0: method not allowed */
-    uint16_t allow;              /* bit mask, HEAD and OPTIONS as answered included */
-    uint16_t zero[7];
-};
-_Static_assert(sizeof(struct oar_rt_leaf) == 32, "format");
+/* Order in which the edges of a node are tried: static, int, float, uuid, str, path. */
+static inline unsigned oar_rt_rank(enum oar_edge edge)
+{
+    return ((unsigned)edge + 1) % (OAR_EDGES + 1);
+}
 
 #define OAR_RT_REDIRECT_SLASHES 1u
 #define OAR_RT_REGISTRATION_ORDER 2u
@@ -91,11 +93,11 @@ struct oar_rt_header {
     uint64_t fingerprint; /* of the canonical manifest: a worker whose own import differs must not
                              serve */
     uint32_t flags;
-    uint32_t n_routes, n_nodes, n_leaves, n_params;
-    uint32_t routes_off, nodes_off, leaves_off, params_off, strings_off;
+    uint32_t n_routes, n_nodes, n_params;
+    uint32_t routes_off, nodes_off, params_off, strings_off;
     uint32_t hash_off, hash_mask; /* uint32_t node indexes, 0: empty; linear probing */
 };
-_Static_assert(sizeof(struct oar_rt_header) == 72, "format");
+_Static_assert(sizeof(struct oar_rt_header) == 64, "format");
 
 struct oar_route_table; /* the mapped bytes; starts with struct oar_rt_header */
 

@@ -9,6 +9,8 @@
 #include "shared/methods.c"
 #include "shared/route_build.c"
 #include "shared/route_match.c"
+#include "shared/route_order.c"
+#include "shared/route_pattern.c"
 
 static struct oar_err err;
 static struct oar_built built;

@@ -1,0 +1,42 @@
+"""The same answer from other servers' applications: FastAPI (ASGI) and bare WSGI, and how each is started.
+
+usage: others.py bjoern|fastpysgi PORT
+"""
+
+import json
+import sys
+
+BODY = {"message": "hello"}
+
+
+def wsgi(environ, start_response):
+    body = json.dumps(BODY, separators=(",", ":")).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def __getattr__(name):
+    """FastAPI is made only where it is asked for: the WSGI servers' figures are without it."""
+    if name != "fastapi":
+        raise AttributeError(name)
+    from fastapi import FastAPI
+
+    app = FastAPI(openapi_url=None)
+
+    @app.get("/hello")
+    async def hello():
+        return BODY
+
+    return app
+
+
+if __name__ == "__main__":
+    server, port = sys.argv[1], int(sys.argv[2])
+    if server == "bjoern":
+        import bjoern
+
+        bjoern.run(wsgi, "127.0.0.1", port)
+    else:
+        import fastpysgi
+
+        fastpysgi.run(wsgi, "127.0.0.1", port, loglevel=0)
