@@ -23,7 +23,7 @@ GIL_STAMP := $(BUILD)/python-gil
 FT_STAMP := $(BUILD)/python-ft
 
 .SECONDARY:
-.PHONY: help bridge build run test unit e2e lint bench asan tsan fuzz install clean docs setup server FORCE
+.PHONY: help bridge sanitized build run test unit e2e lint bench asan tsan fuzz install clean docs setup server FORCE
 
 help: ## this list
 	@echo "oarlock: make VERB"
@@ -37,7 +37,7 @@ setup:
 
 $(BUILD)/python-%: FORCE | setup
 	@mkdir -p $(BUILD)
-	@path=$$(scripts/interpreters.sh $*); [ -f $@ ] && [ "$$(cat $@)" = "$$path" ] || echo "$$path" > $@
+	@path=$$(scripts/interpreters.sh $* $(SANITIZER)); [ -f $@ ] && [ "$$(cat $@)" = "$$path" ] || echo "$$path" > $@
 
 $(BUILD)/obj/%.o: %.c $(HEADERS) Makefile
 	@mkdir -p $(@D)
@@ -123,6 +123,42 @@ test: build $(BUILD)/load ## all tests: units under sanitizers, HTTP cases, end 
 	@$(MAKE) unit
 	@scripts/packages.sh test
 	@$(VENV_PYTHON) -m pytest -q $(PYTEST)
+
+FUZZ := $(BUILD)/fuzz
+fuzz: setup ## fuzz the HTTP parsers, the manifest reader and the route matcher for TIME=60 seconds each
+	@scripts/packages.sh test fuzz
+	@mkdir -p $(FUZZ)/http $(FUZZ)/route
+	@python3 scripts/fuzz_seeds.py $(FUZZ)/seeds
+	@for t in http route; do \
+	    clang -std=c11 $(CPPFLAGS) -O1 -g -Wall -Wextra -Wno-unused-function -Werror -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	        tests/fuzz/fuzz_$$t.c -o $(FUZZ)/fuzz_$$t -lhttp_parser -lcjson; \
+	done
+	$(FUZZ)/fuzz_http -max_total_time=$(or $(TIME),60) -max_len=8192 -timeout=5 -print_final_stats=1 -verbosity=0 \
+	    -artifact_prefix=$(FUZZ)/http- $(FUZZ)/http $(FUZZ)/seeds
+	$(FUZZ)/fuzz_route -max_total_time=$(or $(TIME),60) -max_len=16384 -timeout=5 -print_final_stats=1 -verbosity=0 \
+	    -artifact_prefix=$(FUZZ)/route- $(FUZZ)/route tests/fuzz/route_seeds
+
+# The end-to-end tests on a server, a bridge and interpreters that are all built with a sanitizer.
+# A report makes the process that it is about end with status 99, which no test takes for a good end.
+asan: setup ## the end-to-end tests with AddressSanitizer and UBSan, on both interpreters
+	@$(MAKE) sanitized BUILD=build/asan SANITIZER=address KINDS="gil ft" \
+	    CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+
+tsan: setup ## the end-to-end tests with ThreadSanitizer, on the free-threaded interpreter
+	@$(MAKE) sanitized BUILD=build/tsan SANITIZER=thread KINDS=ft CFLAGS="-O1 -g -fsanitize=thread"
+
+sanitized: $(GIL_STAMP) build/load
+	@$(MAKE) $(BUILD)/oarlock $(KINDS:%=$(BUILD)/bridge/%.so)
+	@scripts/packages.sh test
+	@ln -sfn ../python build/python # where the server in $(BUILD) looks for the package
+	@rm -f $(BUILD)/report.*
+	@OARLOCK_TEST_BUILD=$(BUILD) OARLOCK_TEST_KINDS="$(KINDS)" \
+	    ASAN_OPTIONS=detect_leaks=0:exitcode=99:abort_on_error=0:log_path=$(CURDIR)/$(BUILD)/report \
+	    UBSAN_OPTIONS=print_stacktrace=1:exitcode=99:log_path=$(CURDIR)/$(BUILD)/report \
+	    TSAN_OPTIONS=exitcode=99:halt_on_error=0:suppressions=tests/tsan.supp:log_path=$(CURDIR)/$(BUILD)/report \
+	    $(shell scripts/venv.sh $$(scripts/interpreters.sh gil) tests/requirements.txt) -m pytest -q $(PYTEST) \
+	    --deselect tests/e2e/test_package.py
+	@if ls $(BUILD)/report.* >/dev/null 2>&1; then head -c 6000 $(BUILD)/report.*; exit 1; fi
 
 lint: build ## formatting, static analysis, types, who includes whom, sizes of rooms
 	@scripts/packages.sh lint

@@ -124,8 +124,8 @@ class Running:
         self.process.wait()
 
 
-def start(target: Target, exe: str, core: int, log: Path) -> Running:
-    """Starts a target on one core and waits until it accepts connections."""
+def start(target: Target, exe: str, core: int | str, log: Path) -> Running:
+    """Starts a target on a core (or a taskset list of them) and waits until it accepts connections."""
     port = free_port()
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OARLOCK_") and k != "VIRTUAL_ENV"}

@@ -80,7 +80,7 @@ cflags="-fno-semantic-interposition"
 if [ "${OPTIMIZED:-0}" = 1 ] && [ -z "$sanitizer" ]; then configure+=(--enable-optimizations --with-lto); fi
 case "$sanitizer" in
 "") ;;
-# ASan's own allocator sees nothing behind pymalloc and mimalloc, so the raw allocator is used (PYTHONMALLOC=malloc).
+# ASan's own allocator sees nothing behind pymalloc and mimalloc, so the raw allocator is used where there is a choice (GIL).
 address) configure+=(--with-address-sanitizer --with-undefined-behavior-sanitizer --without-pymalloc) ;;
 thread) configure+=(--with-thread-sanitizer) ;;
 *) die "interpreters.sh: '$sanitizer' is neither address nor thread" ;;

@@ -126,14 +126,19 @@ static void connection_options(struct head *h, struct oar_slice value)
 {
     const char *p = value.ptr;
     const char *end = p + value.len;
-    while (p < end) {
-        while (p < end && (*p == ' ' || *p == '\t' || *p == ',')) {
+    while (p < end) { /* an option is all that stands between two commas */
+        const char *comma = memchr(p, ',', (size_t)(end - p));
+        const char *last = comma ? comma : end;
+        while (p < last && (*p == ' ' || *p == '\t')) {
             p++;
         }
-        size_t len = oar_span(p, end, OAR_TOKEN);
+        while (last > p && (last[-1] == ' ' || last[-1] == '\t')) {
+            last--;
+        }
+        size_t len = (size_t)(last - p);
         h->close = h->close || (len == 5 && oar_is_name(p, "close", 5));
         h->keep_alive = h->keep_alive || (len == 10 && oar_is_name(p, "keep-alive", 10));
-        p += len ? len : 1;
+        p = comma ? comma + 1 : end;
     }
 }
 

@@ -16,7 +16,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 APPS = Path(__file__).resolve().parent / "apps"
-BINARY = ROOT / "build" / "oarlock"
+BUILD = ROOT / os.environ.get("OARLOCK_TEST_BUILD", "build")  # `make asan` and `make tsan` have their own
+BINARY = BUILD / "oarlock"
+SLOWER = 1 if BUILD == ROOT / "build" else 20  # a sanitizer makes the start of an interpreter that much longer
 LOAD = ROOT / "build" / "load"
 
 
@@ -123,7 +125,7 @@ def start(log_path: Path, *arguments: str, env: dict[str, str] | None = None, co
     return Server(process, line, log_path)
 
 
-@pytest.fixture(scope="session", params=["gil", "ft"])
+@pytest.fixture(scope="session", params=os.environ.get("OARLOCK_TEST_KINDS", "gil ft").split())
 def python(request) -> str:
     return request.param
 

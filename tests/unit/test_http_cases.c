@@ -4,14 +4,14 @@
  * the same way. */
 #include "tests/unit/test.h"
 
-#include <http_parser.h>
-
 #include "shared/buf.c"
 #include "shared/methods.c"
 #include "worker/http_chunk.c"
 #undef REFUSE_IF
 #include "worker/http_gate.c"
 #include "worker/http_parse.c"
+
+#include "tests/unit/http_oracle.h"
 
 static const struct oar_parse_limits limits = {16384, 8192, 100};
 
@@ -131,50 +131,11 @@ static void all_requests(const char *bytes, size_t len, size_t split, struct oar
     }
 }
 
-/* ---- the other parser ---- */
-
-struct other {
-    uint32_t fields;
-    bool complete, keep_alive, chunked;
-    uint64_t length;
-};
-static int other_field(http_parser *h, const char *at, size_t len)
-{
-    (void)at, (void)len;
-    ((struct other *)h->data)->fields++;
-    return 0;
-}
-static int other_head(http_parser *h)
-{
-    struct other *o = h->data;
-    o->complete = true;
-    o->keep_alive = http_should_keep_alive(h);
-    o->chunked = h->flags & F_CHUNKED;
-    o->length = h->content_length == UINT64_MAX ? 0 : h->content_length;
-    return 0;
-}
-
 static void agrees_with_http_parser(const char *name, const char *bytes, size_t len)
 {
-    struct oar_field fields[100];
-    struct oar_parsed p = {.fields = fields};
-    enum oar_parse_result r = oar_parse_head(&limits, bytes, len, &p);
-    if (r != OAR_PARSE_HEAD && r != OAR_PARSE_MESSAGE) {
-        return;
-    }
-    http_parser h;
-    http_parser_settings settings = {.on_header_field = other_field,
-                                     .on_headers_complete = other_head};
-    struct other o = {0};
-    http_parser_init(&h, HTTP_REQUEST);
-    h.data = &o;
-    http_parser_execute(&h, &settings, bytes, p.head_len);
-    bool same = o.complete && o.fields == p.n_fields && (!p.keep_alive || o.keep_alive) &&
-                o.chunked == p.chunked && (p.chunked || o.length == p.content_length) &&
-                h.http_minor == p.minor;
-    if (!same) {
-        fail_msg("%s: http-parser sees another request (%s)", name,
-                 http_errno_name(HTTP_PARSER_ERRNO(&h)));
+    const char *why = oracle_disagrees(&limits, bytes, len);
+    if (why) {
+        fail_msg("%s: http-parser sees another request (%s)", name, why);
     }
 }
 
