@@ -14,8 +14,12 @@
 
 static struct oar_worker *worker;
 static int control_fd, death_fd;
-static int term_pipe[2] = {
-    -1, -1}; /* SIGTERM to this process alone: a fallback for the control socket */
+static pthread_t thread;
+static bool started;
+/* Words of this process to its watchdog: */
+#define WORD_TERM '\0' /* SIGTERM to this process alone: a fallback for the control socket */
+#define WORD_QUIT 'Q'  /* the threads are about to be freed */
+static int own_pipe[2] = {-1, -1};
 
 static void begin_drain(void)
 {
@@ -28,7 +32,7 @@ static void begin_drain(void)
 static void on_term(int signal_number)
 {
     int saved = errno;
-    ssize_t n = write(term_pipe[1], "", 1);
+    ssize_t n = write(own_pipe[1], &(char){WORD_TERM}, 1);
     (void)n, (void)signal_number;
     errno = saved;
 }
@@ -37,8 +41,8 @@ static void *watch(void *unused)
 {
     struct pollfd fds[] = {{.fd = control_fd, .events = POLLIN},
                            {.fd = death_fd, .events = POLLIN},
-                           {.fd = term_pipe[0], .events = POLLIN}};
-    char message;
+                           {.fd = own_pipe[0], .events = POLLIN}};
+    char message = WORD_TERM;
     (void)unused;
     for (;;) {
         if (poll(fds, OAR_ARRAY_LEN(fds), -1) < 0 && errno != EINTR) {
@@ -49,7 +53,10 @@ static void *watch(void *unused)
             _exit(OAR_EXIT_ORPHAN);
         }
         if ((fds[0].revents && read(control_fd, &message, 1) == 1 && message == OAR_MSG_STOP) ||
-            (fds[2].revents && read(term_pipe[0], &message, 1) == 1)) {
+            (fds[2].revents && read(own_pipe[0], &message, 1) == 1)) {
+            if (message == WORD_QUIT) {
+                break;
+            }
             begin_drain();
         }
         fds[0].fd = fds[0].revents & POLLHUP ? -1 : fds[0].fd;
@@ -62,13 +69,12 @@ enum oar_status oar_watchdog_start(struct oar_worker *w, const struct oar_worker
                                    struct oar_err *err)
 {
     struct sigaction action = {.sa_handler = on_term, .sa_flags = SA_RESTART};
-    pthread_t thread;
     pthread_attr_t attr;
     sigset_t all, before;
     worker = w;
     control_fd = args->control_fd;
     death_fd = args->death_fd;
-    if (pipe(term_pipe) != 0) {
+    if (pipe(own_pipe) != 0) {
         return oar_err_set(err, "cannot make a pipe: %s", strerror(errno));
     }
     sigaction(SIGTERM, &action, NULL);
@@ -80,5 +86,14 @@ enum oar_status oar_watchdog_start(struct oar_worker *w, const struct oar_worker
     int rc = pthread_create(&thread, &attr, watch, NULL);
     pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rc == 0 ? OAR_OK : oar_err_set(err, "cannot start the watchdog: %s", strerror(rc));
+    started = rc == 0;
+    return started ? OAR_OK : oar_err_set(err, "cannot start the watchdog: %s", strerror(rc));
+}
+
+void oar_watchdog_stop(void)
+{
+    if (started && write(own_pipe[1], &(char){WORD_QUIT}, 1) == 1) {
+        pthread_join(thread, NULL);
+        started = false;
+    }
 }

@@ -6,8 +6,9 @@
 #include "oarlock/worker_slot.h"
 #include "worker/thread.h"
 
-/* Starts it; it lives as long as the process. */
+/* It touches the worker's threads until it is stopped: stop it before they are freed. */
 enum oar_status oar_watchdog_start(struct oar_worker *w, const struct oar_worker_args *args,
                                    struct oar_err *err);
+void oar_watchdog_stop(void);
 
 #endif

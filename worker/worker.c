@@ -111,6 +111,7 @@ static enum oar_status serve(struct oar_worker *w, const struct oar_worker_args 
     }
     w->app->thread_stop(w->threads[0].app_state);
     w->app->stop();
+    oar_watchdog_stop(); /* not before: the interpreter's end may hang when the master dies */
     for (int i = 0; i < w->n_threads; i++) {
         oar_thread_free(&w->threads[i]);
     }
@@ -147,6 +148,7 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
     if (status == OAR_OK) {
         status = serve(&w, args, ids, &err);
     }
+    oar_watchdog_stop();
     free(w.threads);
     if (status == OAR_CLOSED) {
         return OAR_EXIT_CHANGED;
