@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 APPS = Path(__file__).resolve().parent / "apps"
 BUILD = ROOT / os.environ.get("OARLOCK_TEST_BUILD", "build")  # `make asan` and `make tsan` have their own
 BINARY = BUILD / "oarlock"
+KINDS = os.environ.get("OARLOCK_TEST_KINDS", "gil ft").split()
 SLOWER = 1 if BUILD == ROOT / "build" else 20  # a sanitizer makes the start of an interpreter that much longer
 LOAD = ROOT / "build" / "load"
 
@@ -125,7 +126,7 @@ def start(log_path: Path, *arguments: str, env: dict[str, str] | None = None, co
     return Server(process, line, log_path)
 
 
-@pytest.fixture(scope="session", params=os.environ.get("OARLOCK_TEST_KINDS", "gil ft").split())
+@pytest.fixture(scope="session", params=KINDS)
 def python(request) -> str:
     return request.param
 
