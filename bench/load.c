@@ -55,7 +55,7 @@ static char request[8192], batch[8192 * 8];
 static size_t request_len;
 static int epoll_fd, timer_fd = -1;
 static uint64_t histogram[BUCKETS], sent, completed, errors, bad_status, resets, refused, late_max;
-static uint64_t started, ends, connect_max;
+static uint64_t started, ends;
 static size_t response_len; /* learned */
 
 static uint64_t now_ns(void)
