@@ -54,28 +54,30 @@ def run(args: argparse.Namespace, requests: int) -> int:
         if address is None:
             sys.exit(f"the server named no port: {line}")
         port = address.group(1)
-        load = subprocess.run(
-            [
-                str(ROOT / "build/load"),
-                "--port",
-                port,
-                "--path",
-                args.path,
-                "--connections",
-                str(CONNECTIONS),
-                "--pipeline",
-                str(args.pipeline),
-                "--requests",
-                str(requests),
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        try:
+            load = subprocess.run(
+                [
+                    str(ROOT / "build/load"),
+                    "--port",
+                    port,
+                    "--path",
+                    args.path,
+                    "--connections",
+                    str(CONNECTIONS),
+                    "--pipeline",
+                    str(args.pipeline),
+                    "--requests",
+                    str(requests),
+                ],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate()
         if '"errors": 0, "bad_status": 0' not in load.stdout:
             sys.exit(f"the load had errors: {load.stdout}")
-        process.send_signal(signal.SIGTERM)
-        process.communicate()
         return total(folder)
 
 
