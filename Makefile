@@ -133,9 +133,9 @@ fuzz: setup ## fuzz the HTTP parsers, the manifest reader and the route matcher 
 	    clang -std=c11 $(CPPFLAGS) -O1 -g -Wall -Wextra -Wno-unused-function -Werror -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 	        tests/fuzz/fuzz_$$t.c -o $(FUZZ)/fuzz_$$t -lhttp_parser -lcjson; \
 	done
-	$(FUZZ)/fuzz_http -max_total_time=$(or $(TIME),60) -max_len=8192 -timeout=5 -print_final_stats=1 -verbosity=0 \
+	$(FUZZ)/fuzz_http -max_total_time=$(or $(TIME),60) -max_len=8192 -timeout=5 -print_final_stats=1 -verbosity=0 $(FUZZ_FLAGS) \
 	    -artifact_prefix=$(FUZZ)/http- $(FUZZ)/http $(FUZZ)/seeds
-	$(FUZZ)/fuzz_route -max_total_time=$(or $(TIME),60) -max_len=16384 -timeout=5 -print_final_stats=1 -verbosity=0 \
+	$(FUZZ)/fuzz_route -max_total_time=$(or $(TIME),60) -max_len=16384 -timeout=5 -print_final_stats=1 -verbosity=0 $(FUZZ_FLAGS) \
 	    -artifact_prefix=$(FUZZ)/route- $(FUZZ)/route tests/fuzz/route_seeds
 
 # The end-to-end tests on a server, a bridge and interpreters that are all built with a sanitizer.

@@ -149,7 +149,9 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
         status = serve(&w, args, ids, &err);
     }
     oar_watchdog_stop();
-    free(w.threads);
+    if (status == OAR_OK) {
+        free(w.threads); /* else some may still run: the process ends now */
+    }
     if (status == OAR_CLOSED) {
         return OAR_EXIT_CHANGED;
     }
