@@ -9,7 +9,7 @@ import sys
 import textwrap
 
 import pytest
-from conftest import APPS, BINARY, ROOT, children_of, run_and_fail, wait_until
+from conftest import APPS, BINARY, KINDS, ROOT, children_of, run_and_fail, wait_until
 
 CASES = {
     "dict_app": (
@@ -238,7 +238,11 @@ def test_unix_socket(serve, tmp_path):
         (["run", "--stub", "--workers", "100", "--threads", "100"], 1, ["--workers 100 x --threads 100", "4096"]),
         (["run", "x:app", "--python", "/no/such/python"], 1, ["--python /no/such/python", "give gil, ft or the path"]),
         (["run", "x:app", "--venv", "/no/such/venv"], 1, ["--venv /no/such/venv", "python3 -m venv"]),
-        (["run", "x:app", "--app-dir", "/no/such/folder"], 1, ["no module 'x'", "/no/such/folder"]),
+        (
+            ["run", "x:app", "--app-dir", "/no/such/folder", "--python", KINDS[0]],
+            1,
+            ["no module 'x'", "/no/such/folder"],
+        ),
         (["run"], 2, ["no application was named", "main:app"]),
         (["serve"], 2, ["no command 'serve'", "--help"]),
     ],
