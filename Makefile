@@ -56,7 +56,7 @@ $(BUILD)/bridge/%.so: $(BRIDGE_SRC) $(HEADERS) $(BUILD)/python-% Makefile
 	$(if $(V),,@echo "  cc    $@ ($$(cat $(BUILD)/python-$*))")
 	$(Q)CC="$(CC)" CFLAGS="$(WARN) $(CPPFLAGS) $(HARDEN) $(CFLAGS)" scripts/bridge.sh "$$(cat $(BUILD)/python-$*)" $@ $(BRIDGE_SRC)
 
-# One bridge for an interpreter that is named: what pip builds (setup.py), and what `oarlock run --python PATH` asks for.
+# One bridge for an interpreter that is named: what pip builds (setup.py).
 bridge:
 	@mkdir -p $(BUILD)/bridge
 	@CC="$(CC)" CFLAGS="$(WARN) $(CPPFLAGS) $(HARDEN) $(CFLAGS)" scripts/bridge.sh "$(BRIDGE_PYTHON)" $(BUILD)/bridge/$(BRIDGE).so $(BRIDGE_SRC)

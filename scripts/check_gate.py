@@ -5,13 +5,13 @@ usage: check_gate.py [RULE ...]     (run `make unit` first: it installs what is 
 
 import concurrent.futures
 import os
-import re
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+import http_cases
+from http_cases import ROOT
+
 TEST = "tests/unit/test_http_cases.c"
 
 
@@ -35,10 +35,10 @@ def without(rule: str, folder: str) -> str | None:
 
 
 def main() -> None:
-    text = (ROOT / "worker/http_gate.h").read_text()
-    rules = sys.argv[1:] or re.findall(r"RULE\((\w+), \d+,", text)
-    if unused := [r for r in rules if r not in re.findall(r"RULE\((\w+), \d+,", text)]:
-        sys.exit(f"check_gate: no such rule: {', '.join(unused)}")
+    known = http_cases.rules()
+    rules = sys.argv[1:] or list(known)
+    if unknown := [r for r in rules if r not in known]:
+        sys.exit(f"check_gate: no such rule: {', '.join(unknown)}")
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         if without("NONE", folder) is None:
             sys.exit("check_gate: the cases fail with all rules on; see `make unit`")

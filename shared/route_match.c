@@ -18,17 +18,6 @@ struct segments {
     const char *end;
 };
 
-static int hex(char c)
-{
-    int v = -1;
-    if (c >= '0' && c <= '9') {
-        v = c - '0';
-    } else if ((c | 32) >= 'a' && (c | 32) <= 'f') {
-        v = (c | 32) - 'a' + 10;
-    }
-    return v;
-}
-
 /* Decodes %XX but %2F into `to`; what is no escape stays. Returns the length. */
 static size_t decode(struct oar_slice in, char *to)
 {
@@ -36,8 +25,8 @@ static size_t decode(struct oar_slice in, char *to)
     for (size_t i = 0; i < in.len; i++) {
         char c = in.ptr[i];
         if (c == '%' && i + 2 < in.len) {
-            int high = hex(in.ptr[i + 1]);
-            int low = hex(in.ptr[i + 2]);
+            int high = oar_hex(in.ptr[i + 1]);
+            int low = oar_hex(in.ptr[i + 2]);
             if (high >= 0 && low >= 0 && (high << 4 | low) != '/') {
                 c = (char)(high << 4 | low);
                 i += 2;
@@ -121,7 +110,7 @@ static bool takes(enum oar_edge edge, struct oar_slice seg)
         for (size_t g = 0; g < sizeof groups && ok; g++) {
             at += g > 0 && at < seg.len && seg.ptr[at] == '-';
             for (size_t i = 0; i < groups[g] && ok; i++, at++) {
-                ok = at < seg.len && hex(seg.ptr[at]) >= 0;
+                ok = at < seg.len && oar_hex(seg.ptr[at]) >= 0;
             }
         }
         ok = ok && at == seg.len;
@@ -202,7 +191,7 @@ static inline uint32_t step(struct walk *w, const struct frame *f, unsigned rank
 
 static void search(struct walk *w, const struct segments *s)
 {
-    enum { PATH_RANK = OAR_EDGE_PATH + 1 };
+    const unsigned path_rank = oar_rt_rank(OAR_EDGE_PATH);
     struct frame stack[OAR_MAX_SEGMENTS + 1];
     int depth = 0;
     stack[0] = (struct frame){0, w->nodes[0].edges, 0};
@@ -215,7 +204,7 @@ static void search(struct walk *w, const struct segments *s)
         }
         unsigned rank = (unsigned)__builtin_ctz(f->edges);
         f->edges &= (uint8_t)(f->edges - 1);
-        if (rank == PATH_RANK) { /* takes all that is left, the empty rest too */
+        if (rank == path_rank) { /* takes all that is left, the empty rest too */
             w->captured[f->captured] = (struct oar_slice){seg.ptr, (size_t)(s->end - seg.ptr)};
             if (arrive(w, w->nodes[f->node].edge[OAR_EDGE_PATH], f->captured + 1u)) {
                 return;

@@ -16,12 +16,6 @@ struct passing {    /* routes by node that they pass through, in order of regist
     uint32_t *routes;
 };
 
-/* Precedence of an edge at a node: lower wins. */
-static int rank(const struct oar_piece *p)
-{
-    return p->edge == OAR_EDGE_STATIC ? -1 : (int)p->edge;
-}
-
 /* The two leave one node, `late` by the more specific edge. Is there a path that both match? */
 static bool overlap(const struct oar_piece *early, int n_early, const struct oar_piece *late,
                     int n_late)
@@ -80,8 +74,8 @@ static void meet(const struct oar_routes *in, const struct oar_packed_patterns *
             return;
         }
         const struct oar_piece *l = &all->pieces[all->from[late] + depth];
-        if (late > early && rank(l) < rank(e) && (in->at[early].methods & in->at[late].methods) &&
-            !(l->edge == OAR_EDGE_STATIC && l->text.len == 0 && e->edge != OAR_EDGE_PATH) &&
+        if (late > early && oar_rt_rank(l->edge) < oar_rt_rank(e->edge) &&
+            (in->at[early].methods & in->at[late].methods) &&
             overlap(e, (int)(all->from[early + 1] - i), l,
                     (int)(all->from[late + 1] - all->from[late] - depth))) {
             oar_buf_printf(out,

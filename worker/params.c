@@ -19,25 +19,14 @@ struct validation {
     int errors;
 };
 
-static int hex(char c)
-{
-    int v = -1;
-    if (c >= '0' && c <= '9') {
-        v = c - '0';
-    } else if ((c | 32) >= 'a' && (c | 32) <= 'f') {
-        v = (c | 32) - 'a' + 10;
-    }
-    return v;
-}
-
 /* application/x-www-form-urlencoded; `to` has room for in.len bytes. */
 static struct oar_slice form_decode(struct oar_slice in, char *to)
 {
     size_t n = 0;
     for (size_t i = 0; i < in.len; i++) {
         char c = in.ptr[i] == '+' ? ' ' : in.ptr[i];
-        int high = c == '%' && i + 2 < in.len ? hex(in.ptr[i + 1]) : -1;
-        int low = high >= 0 ? hex(in.ptr[i + 2]) : -1;
+        int high = c == '%' && i + 2 < in.len ? oar_hex(in.ptr[i + 1]) : -1;
+        int low = high >= 0 ? oar_hex(in.ptr[i + 2]) : -1;
         if (low >= 0) {
             c = (char)(high << 4 | low);
             i += 2;
@@ -205,7 +194,7 @@ static bool to_uuid(struct oar_slice s, struct oar_value *out)
     out->tag = OAR_VAL_UUID;
     for (size_t i = 0; i < s.len; i++) {
         bool hyphen = s.len == 36 && (i == 8 || i == 13 || i == 18 || i == 23);
-        int value = hex(s.ptr[i]);
+        int value = oar_hex(s.ptr[i]);
         if (hyphen ? s.ptr[i] != '-' : value < 0) {
             return false;
         }

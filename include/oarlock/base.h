@@ -35,6 +35,17 @@ static inline bool oar_slice_eq(struct oar_slice a, struct oar_slice b)
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
+/* The value of a hexadecimal digit; -1: it is none. */
+static inline int oar_hex(char c)
+{
+    int v = -1;
+    if (c >= '0' && c <= '9') {
+        v = c - '0';
+    } else if ((c | 32) >= 'a' && (c | 32) <= 'f') {
+        v = (c | 32) - 'a' + 10;
+    }
+    return v;
+}
 static inline struct oar_slice oar_slice_of(const char *text)
 {
     return (struct oar_slice){text, strlen(text)};

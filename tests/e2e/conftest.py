@@ -34,6 +34,11 @@ def wait_until(condition, seconds: float = 20.0):
     return value
 
 
+def clean_environment() -> dict[str, str]:
+    """Without what would choose options or a virtual environment for the server."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("OARLOCK_") and k != "VIRTUAL_ENV"}
+
+
 def children_of(pid: int) -> list[int]:
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
@@ -104,7 +109,7 @@ class Server:
 
 def start(log_path: Path, *arguments: str, env: dict[str, str] | None = None, command: str = "run") -> Server:
     ready_r, ready_w = os.pipe()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("OARLOCK_") and k != "VIRTUAL_ENV"}
+    environment = clean_environment()
     environment |= env or {}
     with open(log_path, "wb") as log:
         process = subprocess.Popen(
@@ -166,7 +171,7 @@ def full(python, tmp_path_factory) -> Iterator[Server]:
 
 def run_and_fail(*arguments: str, env: dict[str, str] | None = None, timeout: float = 60) -> tuple[int, str]:
     """Runs a command that must fail: exit status and everything it said; no process is left behind."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("OARLOCK_") and k != "VIRTUAL_ENV"}
+    environment = clean_environment()
     process = subprocess.Popen(
         [BINARY, *arguments],
         stdout=subprocess.PIPE,

@@ -7,32 +7,17 @@ import select
 import socket
 import time
 
+import http_cases
 import pytest
-from conftest import APPS, ROOT
+from conftest import APPS
+from http_cases import cases
 
-RULES = {
-    name: int(status)
-    for name, status in re.findall(r"RULE\((\w+), (\d+),", (ROOT / "worker" / "http_gate.h").read_text())
-}
+RULES = http_cases.rules()
 
 
-def unescape(text: str) -> bytes:
-    text = text.replace("{H}", "Host: a\\r\\n")
-    text = re.sub(r"\{F(\d+)\}", lambda m: "A: b\\r\\n" * int(m[1]), text)
-    text = re.sub(r"\{(\d+)\}", lambda m: "a" * int(m[1]), text)
-    return re.sub(
-        rb"\\(x[0-9a-f]{2}|.)",
-        lambda m: bytes.fromhex(m[1][1:].decode())
-        if m[1].startswith(b"x") and len(m[1]) == 3
-        else {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0"}.get(m[1], m[1]),
-        text.encode("latin-1"),
-    )
-
-
-def cases(file: str) -> list[tuple[str, bytes, str]]:
-    lines = (ROOT / "tests" / "http" / file).read_text().splitlines()
-    split = [line.split(" | ") for line in lines if line and not line.startswith("#")]
-    return [(name, unescape(data), expected) for name, data, expected in split]
+def one_worker(serve, python: str, *options: str):
+    """The application `full` in one worker."""
+    return serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "1", *options)
 
 
 def responses(data: bytes) -> list[tuple[int, bytes]]:
@@ -234,14 +219,9 @@ def test_body_too_long_is_413_and_the_client_sees_it(python, serve, framing):
 
 
 def test_deadlines(python, serve):
-    server = serve(
-        "full:app",
-        "--app-dir",
-        str(APPS),
-        "--python",
+    server = one_worker(
+        serve,
         python,
-        "--workers",
-        "1",
         "--head-timeout",
         "500ms",
         "--body-timeout",
@@ -275,7 +255,7 @@ def test_deadlines(python, serve):
 
 
 def test_slow_head_is_408(python, serve):
-    server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "1", "--head-timeout", "300ms")
+    server = one_worker(serve, python, "--head-timeout", "300ms")
     with server.connect() as s:
         s.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
         assert s.recv(4096).startswith(b"HTTP/1.1 408")
@@ -283,14 +263,9 @@ def test_slow_head_is_408(python, serve):
 
 
 def test_slow_reader_costs_only_its_own_connection(python, serve):
-    server = serve(
-        "full:app",
-        "--app-dir",
-        str(APPS),
-        "--python",
+    server = one_worker(
+        serve,
         python,
-        "--workers",
-        "1",
         "--write-timeout",
         "1s",
         "--max-body",
@@ -308,14 +283,9 @@ def test_slow_reader_costs_only_its_own_connection(python, serve):
 
 
 def test_pool_queue_is_bounded(python, serve):
-    server = serve(
-        "full:app",
-        "--app-dir",
-        str(APPS),
-        "--python",
+    server = one_worker(
+        serve,
         python,
-        "--workers",
-        "1",
         "--threads",
         "1",
         "--pool-threads",

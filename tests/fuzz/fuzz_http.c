@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Fuzzes heads and chunked bodies. First byte: where the rest is split. Holds: the same outcome
  * whole and split; offsets inside of what arrived; http-parser sees the same request. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "tests/fuzz/fuzz.h"
 
 #include "shared/methods.c"
 #include "worker/http_chunk.c"
@@ -14,14 +12,6 @@
 #include "tests/unit/http_oracle.h"
 
 static const struct oar_parse_limits limits = {4096, 1024, 32};
-
-#define MUST(condition)                                         \
-    do {                                                        \
-        if (!(condition)) {                                     \
-            fprintf(stderr, "does not hold: %s\n", #condition); \
-            abort();                                            \
-        }                                                       \
-    } while (0)
 
 struct outcome {
     enum oar_parse_result result;
@@ -73,7 +63,6 @@ static struct outcome chunks(const char *bytes, size_t len, size_t split)
     return o;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2) {

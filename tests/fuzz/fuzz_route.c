@@ -2,9 +2,7 @@
  * Fuzzes the manifest reader, the route compiler and the matcher: up to the first NUL a manifest,
  * behind it paths, one a line. Holds: what compiles passes the check that readers make; captured
  * parameters lie in the path or in the scratch room; a damaged table is refused or stays inside. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "tests/fuzz/fuzz.h"
 
 #include "shared/buf.c"
 #include "shared/err.c"
@@ -15,14 +13,6 @@
 #include "shared/route_match.c"
 #include "shared/route_order.c"
 #include "shared/route_pattern.c"
-
-#define MUST(condition)                                         \
-    do {                                                        \
-        if (!(condition)) {                                     \
-            fprintf(stderr, "does not hold: %s\n", #condition); \
-            abort();                                            \
-        }                                                       \
-    } while (0)
 
 static bool lies_in(const char *p, size_t len, const char *from, size_t room)
 {
@@ -55,7 +45,6 @@ static void match_all(const void *table, const char *paths, size_t len)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const uint8_t *nul = memchr(data, '\0', size);

@@ -12,7 +12,6 @@
 #include "shared/route_match.c"
 #include "shared/route_order.c"
 #include "shared/route_pattern.c"
-#define hex params_hex /* the matcher has one of this name */
 #include "worker/params.c"
 
 static struct oar_pool pool;
