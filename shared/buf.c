@@ -29,6 +29,16 @@ char *oar_buf_room(struct oar_buf *b, size_t more)
     return data + b->len;
 }
 
+void oar_buf_room_within(struct oar_buf *b, size_t more, size_t most)
+{
+    size_t cap = OAR_MIN(OAR_MAX(b->cap * 2, b->len + more), most);
+    char *data = b->cap - b->len < more && cap >= b->len + more ? realloc(b->data, cap) : NULL;
+    if (data) {
+        b->data = data;
+        b->cap = cap;
+    }
+}
+
 void oar_buf_put(struct oar_buf *b, const void *bytes, size_t len)
 {
     char *to = len ? oar_buf_room(b, len) : NULL;

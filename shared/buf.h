@@ -14,6 +14,9 @@ struct oar_buf {
 
 /* Room for `more` bytes behind the end; NULL (and failed) when there is no memory. */
 char *oar_buf_room(struct oar_buf *b, size_t more);
+/* Makes room for `more` bytes without going beyond `most` in all, which the contents never pass. An
+ * allocation that fails here fails again, and is noticed, when the bytes are put. */
+void oar_buf_room_within(struct oar_buf *b, size_t more, size_t most);
 void oar_buf_put(struct oar_buf *b, const void *bytes, size_t len);
 void oar_buf_printf(struct oar_buf *b, const char *fmt, ...) OAR_PRINTF(2, 3);
 void oar_buf_free(struct oar_buf *b);

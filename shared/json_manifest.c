@@ -84,6 +84,23 @@ static enum oar_status read_methods(struct reader *r, const cJSON *json, struct 
                : oar_err_set(r->err, "%s: route '%s' has no method", out->source, out->path);
 }
 
+/* "max_body": null, or a whole number of bytes that a double holds exactly. */
+static enum oar_status read_max_body(struct reader *r, const cJSON *json,
+                                     struct oar_route_spec *out)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, "max_body");
+    double n = cJSON_IsNumber(item) ? item->valuedouble : -1;
+    out->max_body = OAR_BODY_DEFAULT;
+    if (!item || cJSON_IsNull(item)) {
+        return OAR_OK;
+    }
+    if (!(n >= 0 && n <= 9007199254740992.0)) {
+        return oar_err_set(r->err, "%s: %s: max_body is 0 to 2**53 bytes", out->source, out->name);
+    }
+    out->max_body = (uint64_t)n;
+    return OAR_OK;
+}
+
 static enum oar_status read_route(struct reader *r, const cJSON *json)
 {
     static const char *const kinds[] = {"def", "async"};
@@ -96,12 +113,16 @@ static enum oar_status read_route(struct reader *r, const cJSON *json)
                                    .source = text(json, "source"),
                                    .kind = (uint8_t)kind,
                                    .blocking = (uint8_t)pin,
+                                   .flags =
+                                       (uint16_t)((is_true(json, "stream") ? OAR_ROUTE_STREAM : 0) |
+                                                  (is_true(json, "cancel") ? OAR_ROUTE_CANCEL : 0)),
                                    .handler = (uint16_t)r->n_routes,
                                    .params = r->params + r->n_params};
     if (!out->path || !out->name || !out->source || kind < 0 || pin < 0) {
         return oar_err_set(r->err, "manifest: route number %zu is not understood", r->n_routes);
     }
     enum oar_status status = read_methods(r, json, out);
+    status = status == OAR_OK ? read_max_body(r, json, out) : status;
     const cJSON *item;
     cJSON_ArrayForEach (item, cJSON_GetObjectItemCaseSensitive(json, "params")) {
         if (status == OAR_OK && out->n_params == OAR_MAX_PARAMS) {

@@ -215,6 +215,8 @@ static enum oar_status add_route(struct builder *b, size_t order, struct oar_pat
         .kind = r->kind,
         .blocking = r->blocking,
         .n_path_params = (uint8_t)captures,
+        .flags = r->flags,
+        .max_body = r->max_body,
     };
     oar_buf_put(&b->routes, &out, sizeof out);
     enum oar_status status = put_params(b, r, pattern);

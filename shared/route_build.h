@@ -10,6 +10,8 @@ struct oar_route_spec {
     const char *path, *name, *source; /* source: "file:line" */
     uint8_t methods;
     uint8_t kind, blocking;
+    uint16_t flags;    /* OAR_ROUTE_* */
+    uint64_t max_body; /* bytes, or OAR_BODY_DEFAULT */
     uint16_t handler;
     const struct oar_param_spec *params;
     int n_params;

@@ -286,7 +286,7 @@ enum oar_match_result oar_route_match(const void *table, enum oar_method method,
 
 static bool inside(uint64_t offset, uint64_t count, uint64_t each, uint64_t size)
 {
-    return offset % 4 == 0 && offset <= size && count * each <= size - offset;
+    return offset % 8 == 0 && offset <= size && count * each <= size - offset;
 }
 
 enum oar_status oar_route_check(const void *bytes, size_t size, struct oar_err *err)

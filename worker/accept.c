@@ -87,8 +87,7 @@ static bool take_one(struct oar_thread *t, int listener)
 
 static bool full(const struct oar_thread *t)
 {
-    uint32_t share = (uint32_t)t->worker->config->max_connections / (uint32_t)t->worker->n_threads;
-    return t->n_conns >= OAR_MAX(share, 1u);
+    return t->n_conns >= t->max_connections;
 }
 
 static void on_accept(struct ev_loop *ev, ev_io *io, int events)

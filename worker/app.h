@@ -8,6 +8,7 @@
 #include "oarlock/config.h"
 #include "oarlock/log.h"
 #include "oarlock/shm.h"
+#include "shared/buf.h"
 #include "worker/http_msg.h"
 
 struct oar_thread; /* an event loop; opaque to the application's side */
@@ -27,6 +28,28 @@ struct oar_fired {
 #define OAR_READABLE 1
 #define OAR_WRITABLE 2
 
+/* Where a request's body stands. */
+enum oar_body {
+    OAR_BODY_MORE,     /* more will come */
+    OAR_BODY_COMPLETE, /* that was all */
+    OAR_BODY_CUT, /* the rest will never come: the client left, broke a rule, or was answered */
+};
+/* What became of bytes that a handler gave. */
+enum oar_room {
+    OAR_ROOM_OK,
+    OAR_ROOM_WAIT, /* taken; give no more before there is room */
+    OAR_ROOM_GONE, /* nobody reads the response */
+    OAR_ROOM_NO_MEMORY,
+};
+/* What the application can wait for, on the loop's thread. */
+enum oar_waiter {
+    OAR_WAIT_BODY,    /* body bytes, or the body's end */
+    OAR_WAIT_ROOM,    /* room for response bytes */
+    OAR_WAIT_GONE,    /* nobody reads the response */
+    OAR_WAIT_OVERDUE, /* --handler-timeout has passed; the client has its 504 */
+    OAR_WAITERS,
+};
+
 /* What the event loop offers. Functions are called on the thread they name, without the
  * interpreter, unless it says otherwise. */
 struct oar_host {
@@ -42,6 +65,23 @@ struct oar_host {
     void (*respond)(struct oar_request *r);
     /* Any thread: the same; response.owned carries the bytes. */
     void (*respond_elsewhere)(struct oar_thread *t, struct oar_request *r);
+    /* The exchange of a request (worker/exchange.h), from any thread while the request is the
+     * application's. `exchange` gives a reference, NULL: no memory; `drop` gives it back. With
+     * `wait` a function blocks: never on a loop's thread, never attached. */
+    struct oar_exchange *(*exchange)(struct oar_request *r);
+    struct oar_exchange *(*share)(struct oar_exchange *x); /* one more reference */
+    void (*drop)(struct oar_exchange *x);
+    /* Moves what has come of the body to `into`, the caller's to free. */
+    enum oar_body (*take_body)(struct oar_exchange *x, struct oar_buf *into, bool wait);
+    enum oar_room (*write)(struct oar_exchange *x, const char *bytes, size_t len, bool wait);
+    /* The handler is done with a streamed response; !ok: it failed, the client must notice. */
+    void (*end)(struct oar_exchange *x, bool ok);
+    bool (*is_gone)(struct oar_exchange *x);
+    /* Keeps `waiter` until what it waits for is so: then app->notify is called. false: it is so
+     * already, or the place is taken. */
+    bool (*arm)(struct oar_exchange *x, enum oar_waiter which, void *waiter);
+    /* Gives the waiter back, NULL: none. With `due`: only if it is due, or the request is over. */
+    void *(*disarm)(struct oar_exchange *x, enum oar_waiter which, bool *due);
     bool (*stopping)(struct oar_thread *t); /* drained: the loop may end */
     struct oar_slot *(*slot)(struct oar_thread *t);
     const struct oar_peer *(*peer)(const struct oar_request *r);
@@ -85,6 +125,8 @@ struct oar_app {
     /* The batch: enter, call for each request, leave. */
     void (*enter)(void *state);
     enum oar_call (*call)(void *state, struct oar_request *r);
+    /* In a batch: waiters of the exchange may be due. NULL: the application never arms any. */
+    void (*notify)(void *state, struct oar_exchange *x);
     void (*leave)(void *state);
 };
 

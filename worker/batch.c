@@ -7,6 +7,8 @@
 #include <time.h>
 
 #include "worker/conn.h"
+#include "worker/dispatch.h"
+#include "worker/exchange.h"
 
 static uint64_t now_ns(void)
 {
@@ -39,11 +41,21 @@ static void leave(struct oar_thread *t)
     OAR_SET(t->slot->phase, OAR_PHASE_WRITE);
 }
 
+/* Handlers that wait are bounded; those that answer at once do not count. */
+static bool too_many(const struct oar_thread *t)
+{
+    return t->in_flight >= t->max_in_flight;
+}
+
 /* Runs the first request. true: it is answered, the next may follow. */
 static bool run_first(struct oar_thread *t, struct oar_conn *c)
 {
     struct oar_request *r = c->first;
     enum oar_call result = OAR_CALL_DONE;
+    if (r->call_app && OAR_UNLIKELY(too_many(t))) {
+        oar_dispatch_error(c, r, 503, "more requests are in progress than --max-in-flight");
+        r->response.fields = OAR_LIT("retry-after: 1\r\n");
+    }
     if (r->call_app) {
         if (!t->entered) {
             enter(t);
@@ -54,8 +66,23 @@ static bool run_first(struct oar_thread *t, struct oar_conn *c)
     }
     if (result == OAR_CALL_DONE) {
         oar_conn_respond(c, r);
+    } else {
+        r->counted = true;
+        t->in_flight++;
     }
-    return result == OAR_CALL_DONE;
+    return result == OAR_CALL_DONE && !oar_conn_has_much(c);
+}
+
+/* Exchanges with news for the application: it is entered for them. */
+static void notify(struct oar_thread *t)
+{
+    for (struct oar_exchange *x; (x = oar_exchange_notice(t));) {
+        if (!t->entered) {
+            enter(t);
+        }
+        t->worker->app->notify(t->app_state, x);
+        oar_exchange_drop(x);
+    }
 }
 
 void oar_batch_flush(struct oar_thread *t)
@@ -75,6 +102,7 @@ void oar_batch_run(struct oar_thread *t)
     int count = 0;
     bool spent = false;
     struct oar_link *l;
+    notify(t);
     while (!spent && (l = oar_list_pop(&t->ready))) {
         struct oar_conn *c = OAR_CONTAINER_OF(l, struct oar_conn, ready);
         while (!spent && c->first && c->first->state == OAR_REQ_READY && run_first(t, c)) {
@@ -85,7 +113,8 @@ void oar_batch_run(struct oar_thread *t)
                 spent = count >= OAR_BATCH_REQUESTS || now > deadline;
             }
         }
-        if (spent && c->first && c->first->state == OAR_REQ_READY) {
+        bool more = c->first && c->first->state == OAR_REQ_READY;
+        if (more && spent && !oar_conn_has_much(c)) {
             oar_list_append(&t->ready, &c->ready); /* first again in the next round */
         } else if (oar_list_empty(&c->dirty)) {
             oar_conn_continue(c); /* its request waits: watch for the client going away */

@@ -12,16 +12,18 @@
  *   head      head_partial                            deadline HEAD
  *   body      reading != NULL                         deadline BODY
  *   ready     first->state == READY, in t->ready      none: the batch is next
- *   running   first->state == RUNNING                 none here: the handler's own
+ *   running   first->state == RUNNING                 deadline HANDLER, if there is one
+ *   streaming first->state == STREAMING               none: the handler's own pace
  *   writing   unsent bytes                            deadline WRITE; nothing is read or run
  * meanwhile lingering lingering                               deadline LINGER; input is thrown away
  * Requests are answered in their order: only the first may run. */
 #include "worker/conn.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "worker/exchange.h"
 
 static void on_io(struct ev_loop *ev, ev_io *io, int events)
 {
@@ -59,19 +61,40 @@ void oar_conn_open(struct oar_thread *t, int fd, const struct oar_peer *peer)
 
 static void conn_free(struct oar_conn *c)
 {
+    if (c->first) {
+        oar_conn_forget(c, true);
+    }
     oar_arena_reset(&c->arena);
     if (c->in) {
         oar_pool_give(&c->t->pool, c->in);
     }
-    oar_buf_free(&c->body);
+    oar_conn_free_body(c);
     oar_buf_free(&c->unsent);
     oar_list_remove(&c->all);
     free(c);
 }
 
+/* The application has the first request and must be heard before the struct may go. */
+static bool is_out(const struct oar_conn *c)
+{
+    return c->first && (c->first->state == OAR_REQ_RUNNING || c->first->state == OAR_REQ_STREAMING);
+}
+
+/* What is not sent is thrown away, and the client learns it. A plain close would leave up to
+ * net.ipv4.tcp_wmem[2] bytes in the kernel until TCP gives up, and a response that is cut could
+ * look whole. */
+static void set_reset(const struct oar_conn *c)
+{
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+}
+
 void oar_conn_close(struct oar_conn *c)
 {
     if (c->fd >= 0) {
+        if (c->reset) {
+            set_reset(c);
+        }
         ev_io_stop(c->t->ev, &c->io);
         close(c->fd);
         c->fd = -1;
@@ -80,8 +103,14 @@ void oar_conn_close(struct oar_conn *c)
         oar_list_remove(&c->ready);
         oar_list_remove(&c->dirty);
         oar_list_remove(&c->deadline);
+        c->reading = NULL;
+        struct oar_exchange *x =
+            is_out(c) ? atomic_load_explicit(&c->first->exchange, memory_order_acquire) : NULL;
+        if (x) {
+            oar_exchange_gone(x, false);
+        }
     }
-    if (!c->first || c->first->state != OAR_REQ_RUNNING) {
+    if (!is_out(c)) {
         conn_free(c);
     }
 }
@@ -102,24 +131,35 @@ void oar_conn_deadline(struct oar_conn *c, enum oar_deadline kind)
     }
 }
 
+/* A body has its deadline again for as long as it keeps up --min-rate. */
+static bool keeps_up(const struct oar_conn *c)
+{
+    double least = (double)c->t->worker->config->min_rate * c->t->durations[c->deadline_kind];
+    uint64_t now = c->deadline_kind == OAR_DL_BODY ? c->body_seen : c->sent;
+    return least > 0 && (double)(now - c->moved) >= least;
+}
+
 void oar_conn_expired(struct oar_conn *c)
 {
-    OAR_ADD(c->t->slot->timeouts, 1);
-    if (c->deadline_kind == OAR_DL_HEAD || c->deadline_kind == OAR_DL_BODY) {
-        oar_conn_refuse(c, 408,
-                        c->deadline_kind == OAR_DL_HEAD
-                            ? "the head took longer than --head-timeout"
-                            : "the body took longer than --body-timeout");
-        oar_conn_continue(c);
-    } else {
-        if (c->deadline_kind == OAR_DL_WRITE) {
-            /* A reader that stopped gets a reset: a plain close would leave what it has not taken,
-             * up to net.ipv4.tcp_wmem[2] bytes, in the kernel until TCP gives up. */
-            struct linger reset = {.l_onoff = 1, .l_linger = 0};
-            (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-        }
-        oar_conn_close(c);
+    enum oar_deadline kind = c->deadline_kind;
+    if ((kind == OAR_DL_BODY || kind == OAR_DL_WRITE) && keeps_up(c)) {
+        c->moved = kind == OAR_DL_BODY ? c->body_seen : c->sent;
+        oar_conn_deadline(c, kind);
+        return;
     }
+    OAR_ADD(c->t->slot->timeouts, 1);
+    switch (kind) {
+    case OAR_DL_HEAD: oar_conn_refuse(c, 408, "the head took longer than --head-timeout"); break;
+    case OAR_DL_BODY:
+        oar_conn_refuse(c, 408, "the body took longer than --body-timeout, slower than --min-rate");
+        break;
+    case OAR_DL_HANDLER:
+        oar_conn_abandon(c, 504, "the handler took longer than --handler-timeout");
+        break;
+    case OAR_DL_WRITE: c->reset = true; /* fall through */
+    default: oar_conn_close(c); return;
+    }
+    oar_conn_continue(c);
 }
 
 /* RFC 9112 section 9.6: close the sending side, read on for a while, so that the client's unread
@@ -152,19 +192,28 @@ static void give_input_back(struct oar_conn *c)
     }
 }
 
+/* The deadline for what the connection waits for; one that runs already is not set anew. */
+static void set_deadline(struct oar_conn *c)
+{
+    bool handler =
+        c->first && c->first->state == OAR_REQ_RUNNING && c->t->durations[OAR_DL_HANDLER] > 0;
+    enum oar_deadline kind = c->reading && !c->paused ? OAR_DL_BODY
+                             : c->head_partial        ? OAR_DL_HEAD
+                             : handler                ? OAR_DL_HANDLER
+                                                      : OAR_DL_IDLE;
+    if (kind == OAR_DL_IDLE && c->first) {
+        oar_list_remove(&c->deadline); /* a handler has all the time it wants */
+    } else if (kind == OAR_DL_IDLE || oar_list_empty(&c->deadline) || c->deadline_kind != kind) {
+        c->moved = c->body_seen;
+        oar_conn_deadline(c, kind);
+    }
+}
+
 static void wait_for_input(struct oar_conn *c)
 {
     bool full = c->in && c->in_len == c->in->size;
-    bool reads = !c->eof && !full;
-    watch(c, reads ? EV_READ : 0);
-    if (c->reading || c->head_partial) {
-        return; /* deadline BODY or HEAD runs since its first byte */
-    }
-    if (c->first) {
-        oar_list_remove(&c->deadline); /* a handler runs */
-    } else {
-        oar_conn_deadline(c, OAR_DL_IDLE);
-    }
+    watch(c, !c->eof && !full && !c->paused ? EV_READ : 0);
+    set_deadline(c);
 }
 
 void oar_conn_continue(struct oar_conn *c)
@@ -180,12 +229,15 @@ void oar_conn_continue(struct oar_conn *c)
         return; /* the batch, or the flush, comes back here */
     }
     oar_conn_parse(c);
+    if (c->fd < 0 || !oar_list_empty(&c->dirty)) {
+        return; /* what was sent cut a response that streams, or got an answer at once */
+    }
     if (c->first && c->first->state == OAR_REQ_READY) {
         oar_list_append(&c->t->ready, &c->ready);
         return;
     }
     give_input_back(c);
-    if (!c->first && c->close_after) {
+    if ((!c->first || c->abandoned) && c->close_after) {
         if (c->refused && !c->eof) {
             linger(c);
         } else {

@@ -14,10 +14,14 @@ struct oar_conn {
     int fd;                /* -1: the client is gone; a running handler keeps the struct */
     uint8_t deadline_kind; /* enum oar_deadline, while in a list */
     uint8_t n_requests;    /* in first..last */
-    bool eof;              /* the client sends no more; what it sent is still answered */
-    bool close_after;      /* close when everything is written */
-    bool refused;          /* bytes of the client may be unread: linger before closing */
+    bool proxy_due;   /* the connection has to begin with a PROXY header, which is not there yet */
+    bool eof;         /* the client sends no more; what it sent is still answered */
+    bool close_after; /* close when everything is written */
+    bool refused;     /* bytes of the client may be unread: linger before closing */
     bool lingering;
+    bool abandoned;           /* the client got another answer while the handler still runs */
+    bool paused;              /* the handler of `reading` is behind: the socket is not read */
+    bool reset;               /* close with a reset: the response is cut */
     bool head_partial;        /* a head has begun to arrive */
     bool body_held;           /* `body` belongs to a request that is not answered yet */
     struct oar_block *in;     /* input; NULL while idle */
@@ -27,6 +31,9 @@ struct oar_conn {
     uint32_t in_scanned;      /* with head_partial: no end of head before this */
     struct oar_chunks chunks; /* of `reading`, when it is chunked */
     uint64_t body_left;       /* of `reading`, when it has a length */
+    uint64_t body_seen;       /* bytes of `reading`'s body */
+    uint64_t moved;           /* bytes received or sent, when the deadline was set */
+    uint64_t sent;            /* bytes, ever */
     struct oar_request *first, *last;
     struct oar_request *reading; /* its body is arriving */
     struct oar_arena arena;      /* reset when no request is left */
@@ -55,9 +62,33 @@ void oar_conn_parse(struct oar_conn *c);
 void oar_conn_refuse(struct oar_conn *c, uint16_t status, const char *why);
 
 /* conn_out.c: responses to bytes */
+void oar_conn_free_body(struct oar_conn *c);
 void oar_conn_respond(struct oar_conn *c, struct oar_request *r);
 void oar_conn_flush(struct oar_conn *c);
 void oar_conn_raw(struct oar_conn *c, struct oar_slice bytes);
+void oar_conn_count(struct oar_slot *slot, uint16_t status);
+/* Head, and body unless it streams, of a response. */
+void oar_conn_head(struct oar_conn *c, const struct oar_request *r, bool close);
+/* The first request, which is answered, leaves the connection; with `close` the others too. */
+void oar_conn_forget(struct oar_conn *c, bool close);
+
+/* conn_stream.c: bodies piece by piece, through the exchange */
+/* The head of a streamed response; its body follows. */
+void oar_stream_begin(struct oar_conn *c, struct oar_request *r);
+/* Takes what the handler has posted: response bytes, the end, the wish for more body. */
+void oar_stream_serve(struct oar_exchange *x);
+/* After a flush: the handler may have room. */
+void oar_stream_flushed(struct oar_conn *c);
+/* Answers in place of a handler that still runs, and closes; what the handler says is thrown away.
+ */
+void oar_conn_abandon(struct oar_conn *c, uint16_t status, const char *why);
+
+/* Enough of its responses wait: no other handler runs for it before they are sent. */
+static inline bool oar_conn_has_much(const struct oar_conn *c)
+{
+    return c->out_to - c->out_from + c->unsent.len >=
+           (size_t)c->t->worker->config->max_connection_memory;
+}
 
 static inline size_t oar_conn_unsent(const struct oar_conn *c)
 {

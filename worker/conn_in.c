@@ -8,11 +8,13 @@
  * A request's head and body stay where they arrived, unless the body is not there whole; then the
  * head moves to the arena and the body collects in c->body. */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #include "worker/conn.h"
 #include "worker/dispatch.h"
+#include "worker/exchange.h"
 
 static bool more_room(struct oar_conn *c)
 {
@@ -23,11 +25,12 @@ static bool more_room(struct oar_conn *c)
     if (c->in_len < c->in->size) {
         return true;
     }
-    if (!c->first && c->in_at > 0) { /* nothing is pinned: the unparsed tail moves to the front */
-        memmove(c->in->data, c->in->data + c->in_at, c->in_len - c->in_at);
-        c->in_len -= c->in_at;
-        c->in_scanned -= OAR_MIN(c->in_scanned, c->in_at);
-        c->in_at = 0;
+    uint32_t pin = c->first ? c->in_pin : 0;
+    if (c->in_at > pin) { /* the unparsed tail moves up to what is pinned */
+        memmove(c->in->data + pin, c->in->data + c->in_at, c->in_len - c->in_at);
+        c->in_scanned -= OAR_MIN(c->in_scanned, c->in_at - pin);
+        c->in_len -= c->in_at - pin;
+        c->in_at = pin;
         return true;
     }
     size_t most = (size_t)c->t->worker->config->max_head + OAR_BLOCK_SIZE;
@@ -70,7 +73,11 @@ void oar_conn_receive(struct oar_conn *c)
         OAR_ADD(c->t->slot->bytes_in, (uint64_t)n);
     } else if (n == 0) {
         c->eof = true;
-        if (c->reading || c->head_partial) { /* a request cut in half: nobody waits for an answer */
+        struct pollfd end = {.fd = c->fd};
+        bool left = poll(&end, 1, 0) > 0 && (end.revents & (POLLHUP | POLLERR));
+        /* A request cut in half: nobody waits for an answer. Else a FIN is half of a close, unless
+         * the socket knows of the other half, as unix sockets do: RFC 9112 section 9.6 */
+        if (c->reading || c->head_partial || left) {
             oar_conn_close(c);
             return;
         }
@@ -95,8 +102,26 @@ static void append(struct oar_conn *c, struct oar_request *r)
     OAR_ADD(c->t->slot->requests, 1);
 }
 
+/* The handler of `reading` has begun, so it cannot simply be given another answer. */
+static bool refuse_running(struct oar_conn *c, uint16_t status, const char *why)
+{
+    if (c->reading && c->reading->state == OAR_REQ_STREAMING) {
+        c->reset = true; /* a part of the response is out: cutting it is all that is left */
+        oar_conn_close(c);
+        return true;
+    }
+    if (c->reading && c->reading->state == OAR_REQ_RUNNING) {
+        oar_conn_abandon(c, status, why);
+        return true;
+    }
+    return false;
+}
+
 void oar_conn_refuse(struct oar_conn *c, uint16_t status, const char *why)
 {
+    if (refuse_running(c, status, why)) {
+        return;
+    }
     struct oar_request *r = c->reading ? c->reading : oar_arena_take(&c->arena, sizeof *r);
     c->close_after = c->refused = true;
     c->head_partial = false;
@@ -111,6 +136,10 @@ void oar_conn_refuse(struct oar_conn *c, uint16_t status, const char *why)
         append(c, r);
     }
     c->reading = NULL;
+    c->paused = false;
+    if (!c->body_held) { /* what has come of a body that nobody will read */
+        oar_conn_free_body(c);
+    }
     r->minor = 1;
     r->keep_alive = false;
     oar_dispatch_error(c, r, status, why);
@@ -138,7 +167,6 @@ static struct oar_request *request_new(struct oar_conn *c, const char *head,
     }
     memset(r, 0, offsetof(struct oar_request, match)); /* match is written by the match */
     r->response = (struct oar_response){0};
-    r->app = NULL;
     r->head = copy ? copy : head;
     r->head_len = p->head_len;
     r->method = p->method;
@@ -172,6 +200,56 @@ static bool head_still_open(struct oar_conn *c)
         if (crlf || (at < c->in_len && data[at] == '\n')) {
             return false;
         }
+    }
+    return true;
+}
+
+static uint64_t body_limit(const struct oar_conn *c, const struct oar_request *r)
+{
+    uint64_t limit = (uint64_t)c->t->worker->config->max_body;
+    return r->call_app && r->route->max_body != OAR_BODY_DEFAULT ? r->route->max_body : limit;
+}
+
+static void refuse_length(struct oar_conn *c, const struct oar_request *r)
+{
+    oar_conn_refuse(c, 413,
+                    r->call_app && r->route->max_body != OAR_BODY_DEFAULT
+                        ? "the body is longer than the route's max_body"
+                        : "the body is longer than --max-body");
+}
+
+/* The head is complete, a body follows. false: refused. */
+static bool begin_body(struct oar_conn *c, struct oar_request *r, uint64_t length)
+{
+    bool nothing_yet = c->in_at == c->in_len;
+    c->reading = r;
+    c->chunks = (struct oar_chunks){0};
+    c->body_left = length;
+    c->body_seen = 0;
+    if (length > body_limit(c, r)) {
+        refuse_length(c, r);
+        return false;
+    }
+    if (r->expects_100 && nothing_yet && !r->call_app) {
+        /* the client waits for leave, and there is none: RFC 9110 section 10.1.1 */
+        c->reading = NULL;
+        c->close_after = c->refused = true;
+        r->keep_alive = false;
+        r->state = OAR_REQ_READY;
+        return false;
+    }
+    if (r->call_app && (r->route->flags & OAR_ROUTE_STREAM)) {
+        struct oar_exchange *x = oar_exchange_of(r);
+        if (!x) {
+            oar_conn_refuse(c, 503, "no memory for the request");
+            return false;
+        }
+        r->streams_body = true;
+        oar_exchange_end_body(x, OAR_BODY_MORE);
+        r->expects_100 = r->expects_100 && nothing_yet; /* said when the handler asks for it */
+        r->state = OAR_REQ_READY;
+    } else if (r->expects_100 && nothing_yet && c->first == r) {
+        oar_conn_raw(c, OAR_LIT("HTTP/1.1 100 Continue\r\n\r\n")); /* RFC 9110 section 10.1.1 */
     }
     return true;
 }
@@ -214,36 +292,40 @@ static bool parse_head(struct oar_conn *c)
         r->state = OAR_REQ_READY;
         return true;
     }
-    c->reading = r;
-    c->chunks = (struct oar_chunks){0};
-    c->body_left = parsed.content_length;
-    if (c->body_left > (uint64_t)cfg->max_body) {
-        oar_conn_refuse(c, 413, "the body is longer than --max-body");
-        return false;
-    }
-    oar_conn_deadline(c, OAR_DL_BODY);
-    if (r->expects_100 && c->in_at == c->in_len && r->call_app && c->first == r) {
-        oar_conn_raw(c, OAR_LIT("HTTP/1.1 100 Continue\r\n\r\n")); /* RFC 9110 section 10.1.1 */
-    }
-    return true;
+    return begin_body(c, r, parsed.content_length);
 }
 
 /* A run of body. Bodies that arrived whole stay where they are. */
 static bool body_piece(struct oar_conn *c, struct oar_slice piece, bool whole)
 {
     struct oar_request *r = c->reading;
+    c->body_seen += piece.len;
+    if (c->body_seen > body_limit(c, r)) {
+        refuse_length(c, r);
+        return false;
+    }
+    if (r->streams_body) {
+        bool ok = oar_exchange_put_body(oar_exchange_of(r), piece, &c->paused);
+        if (!ok) {
+            oar_conn_refuse(c, 503, "no memory for the body");
+        }
+        return ok;
+    }
     if (whole) {
         r->body = piece;
         c->in_pin = (uint32_t)(piece.ptr + piece.len - c->in->data);
         return true;
     }
-    if (c->body.len + piece.len > (size_t)c->t->worker->config->max_body) {
-        oar_conn_refuse(c, 413, "the body is longer than --max-body");
-        return false;
+    size_t before = c->body.cap;
+    if (!r->chunked) { /* the whole length is known: doubling stops there */
+        oar_buf_room_within(&c->body, piece.len, c->body.len + (size_t)c->body_left);
     }
     oar_buf_put(&c->body, piece.ptr, piece.len);
-    if (c->body.failed) {
-        oar_conn_refuse(c, 503, "no memory for the body");
+    c->t->buffered += c->body.cap - before;
+    if (c->body.failed || c->t->buffered > c->t->max_buffered) {
+        oar_conn_refuse(c, 503,
+                        c->body.failed ? "no memory for the body"
+                                       : "the bodies in this worker are more than --max-buffered");
         return false;
     }
     return true;
@@ -252,12 +334,17 @@ static bool body_piece(struct oar_conn *c, struct oar_slice piece, bool whole)
 static void body_complete(struct oar_conn *c)
 {
     struct oar_request *r = c->reading;
-    if (c->body.len > 0) {
-        r->body = (struct oar_slice){c->body.data, c->body.len};
-        c->body_held = true;
+    if (r->streams_body) {
+        oar_exchange_end_body(oar_exchange_of(r), OAR_BODY_COMPLETE);
+    } else {
+        if (c->body.len > 0) {
+            r->body = (struct oar_slice){c->body.data, c->body.len};
+            c->body_held = true;
+        }
+        r->state = OAR_REQ_READY;
     }
-    r->state = OAR_REQ_READY;
     c->reading = NULL;
+    c->paused = false;
     oar_list_remove(&c->deadline);
 }
 
@@ -300,18 +387,29 @@ static bool parse_body(struct oar_conn *c)
     return true;
 }
 
+/* Requests behind one that is in progress wait in the input once there are enough of them. */
+static bool may_parse_more(const struct oar_conn *c)
+{
+    const struct oar_config *cfg = c->t->worker->config;
+    return !c->first ||
+           (c->n_requests < cfg->max_pipeline && !c->body_held && c->last->keep_alive &&
+            c->arena.total < (size_t)cfg->max_connection_memory);
+}
+
 void oar_conn_parse(struct oar_conn *c)
 {
     bool goes_on = true;
     while (goes_on && c->in && !c->close_after) {
+        if (c->paused) {
+            break;
+        }
         if (c->in_at == c->in_len) { /* all is parsed: only what is pinned stays */
             c->in_at = c->in_len = c->first ? c->in_pin : 0;
             break;
         }
         if (c->reading) {
             goes_on = parse_body(c);
-        } else if (c->n_requests < OAR_MAX_PIPELINE && !c->body_held &&
-                   !(c->last && !c->last->keep_alive)) {
+        } else if (may_parse_more(c)) {
             goes_on = parse_head(c);
         } else {
             goes_on = false;

@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #include "worker/conn.h"
+#include "worker/exchange.h"
 #include "worker/http_write.h"
 
 /* This round's bytes of a connection are one run of t->out. If others wrote behind it, it moves. */
@@ -32,22 +33,37 @@ void oar_conn_raw(struct oar_conn *c, struct oar_slice bytes)
     c->out_to = c->t->out.len;
 }
 
-static void count(struct oar_slot *slot, uint16_t status)
+void oar_conn_count(struct oar_slot *slot, uint16_t status)
 {
     unsigned family = status / 100;
     OAR_ADD(slot->responses[family < OAR_ARRAY_LEN(slot->responses) ? family : 0], 1);
 }
 
-/* Takes the answered request, which is the first, off the connection. */
-static void forget(struct oar_conn *c, struct oar_request *r)
+void oar_conn_free_body(struct oar_conn *c)
 {
-    c->first = r->next;
-    c->n_requests--;
-    free(r->response.owned);
-    if (c->body_held && r->body.ptr == c->body.data) {
-        oar_buf_free(&c->body);
-        c->body_held = false;
-    }
+    c->t->buffered -= c->body.cap;
+    oar_buf_free(&c->body);
+    c->body_held = false;
+}
+
+void oar_conn_forget(struct oar_conn *c, bool close)
+{
+    struct oar_request *r = c->first;
+    do { /* what was pipelined behind a close gets no answer: RFC 9112 section 9.6 */
+        c->first = r->next;
+        c->n_requests--;
+        c->t->in_flight -= r->counted;
+        free(r->response.owned);
+        r->response.owned = NULL;
+        r->state = OAR_REQ_DONE;
+        if (OAR_UNLIKELY(atomic_load_explicit(&r->exchange, memory_order_relaxed) != NULL)) {
+            oar_exchange_close(r);
+        }
+        if (c->body_held && r->body.ptr == c->body.data) {
+            oar_conn_free_body(c);
+        }
+        r = c->first;
+    } while (close && r);
     if (!c->first) {
         c->last = NULL;
         c->in_pin = 0;
@@ -55,30 +71,40 @@ static void forget(struct oar_conn *c, struct oar_request *r)
     }
 }
 
-void oar_conn_respond(struct oar_conn *c, struct oar_request *r)
+void oar_conn_head(struct oar_conn *c, const struct oar_request *r, bool close)
 {
     struct oar_thread *t = c->t;
-    bool close = r->response.close || !r->keep_alive || (t->worker->draining && !r->next);
-    if (c->fd < 0) { /* the client did not wait */
-        r->state = OAR_REQ_DONE;
-        free(r->response.owned);
-        r->response.owned = NULL;
-        c->first = NULL;
-        oar_conn_close(c);
-        return;
-    }
     open_run(c);
     oar_http_write(&t->out, r,
                    OAR_LIKELY(t->date_len) ? (struct oar_slice){t->date, t->date_len} : OAR_LIT(""),
                    close);
     c->out_to = t->out.len;
-    c->close_after = c->close_after || close;
-    count(t->slot, r->response.status);
-    r->state = OAR_REQ_DONE;
-    if (close) { /* what was pipelined behind it gets no answer: RFC 9112 section 9.6 */
-        r->next = NULL;
+}
+
+void oar_conn_respond(struct oar_conn *c, struct oar_request *r)
+{
+    struct oar_thread *t = c->t;
+    bool close = r->response.close || !r->keep_alive || (t->worker->draining && !r->next);
+    if (OAR_UNLIKELY(r->response.stream)) {
+        oar_stream_begin(c, r);
+        return;
     }
-    forget(c, r);
+    if (OAR_UNLIKELY(c->fd < 0 || c->abandoned)) { /* the client did not wait, or has its answer */
+        oar_conn_forget(c, true);
+        if (c->fd < 0) {
+            oar_conn_close(c);
+        }
+        return;
+    }
+    if (OAR_UNLIKELY(c->reading == r)) { /* the handler does not want the rest of the body */
+        close = c->refused = true;
+        c->reading = NULL;
+        c->in_at = c->in_len;
+    }
+    oar_conn_head(c, r, close);
+    c->close_after = c->close_after || close;
+    oar_conn_count(t->slot, r->response.status);
+    oar_conn_forget(c, close);
 }
 
 /* Keeps what the socket did not take. false: no memory for it. */
@@ -120,6 +146,7 @@ void oar_conn_flush(struct oar_conn *c)
         return;
     }
     size_t sent = n > 0 ? (size_t)n : 0;
+    c->sent += sent;
     OAR_ADD(c->t->slot->bytes_out, sent);
     if (OAR_LIKELY(sent == all)) {
         if (was_blocked) {
@@ -131,9 +158,13 @@ void oar_conn_flush(struct oar_conn *c)
                 all - sent);
         oar_conn_close(c);
         return;
-    } else if (!was_blocked || sent > 0) {
+    } else if (!was_blocked) {
+        c->moved = c->sent;
         oar_conn_deadline(c, OAR_DL_WRITE);
     }
     c->out_from = c->out_to = 0;
+    if (OAR_UNLIKELY(c->first && c->first->state == OAR_REQ_STREAMING)) {
+        oar_stream_flushed(c);
+    }
     oar_conn_continue(c);
 }

@@ -4,9 +4,12 @@
 #ifndef OARLOCK_HTTP_MSG_H
 #define OARLOCK_HTTP_MSG_H
 
+#include <stdatomic.h>
+
 #include "oarlock/route.h"
 
 struct oar_conn;
+struct oar_exchange;
 
 /* Who the client is. port 0 and an empty host: a unix socket. */
 struct oar_peer {
@@ -44,16 +47,18 @@ struct oar_value {
 };
 
 enum oar_request_state {
-    OAR_REQ_READING, /* body still arrives */
-    OAR_REQ_READY,   /* waits for its turn: call_app says who answers */
-    OAR_REQ_RUNNING, /* the handler has it; only the application's side may touch response */
-    OAR_REQ_DONE,    /* answered */
+    OAR_REQ_READING,   /* body still arrives */
+    OAR_REQ_READY,     /* waits for its turn: call_app says who answers */
+    OAR_REQ_RUNNING,   /* the handler has it; only the application's side may touch response */
+    OAR_REQ_STREAMING, /* the head is sent; the handler gives the body through the exchange */
+    OAR_REQ_DONE,      /* answered */
 };
 
 struct oar_response {
     uint16_t status;
     bool head_has_type;      /* fields holds a content-type */
     bool close;              /* no other request on this connection */
+    bool stream;             /* the body comes through the exchange; `body` is empty */
     struct oar_slice type;   /* content-type of the body; empty: none. Static or the arena's */
     struct oar_slice fields; /* whole lines, each with CRLF. Valid until the response is written */
     struct oar_slice body;   /* valid until the response is written */
@@ -74,16 +79,19 @@ struct oar_request {
     bool call_app;    /* else response is complete: 404, 405, 307, 422 */
     bool expects_100; /* Expect: 100-continue, not yet answered */
     bool chunked;
+    bool streams_body; /* the handler began before the body had come, and reads it itself */
+    bool counted;      /* in thread->in_flight */
+    bool closes;       /* with OAR_REQ_STREAMING: the head said Connection: close */
     uint32_t n_fields;
     const struct oar_field *fields;
     uint32_t path_off, path_len; /* without the query */
     uint32_t query_off, query_len;
     struct oar_slice body;
     const struct oar_rt_route *route;
-    struct oar_value *values; /* route->n_params of them, in the arena */
+    _Atomic(struct oar_exchange *) exchange; /* a reference; made when it is needed */
+    struct oar_value *values;                /* route->n_params of them, in the arena */
     struct oar_match match; /* captured segments point into head or the arena; zeroed up to here */
     struct oar_response response;
-    void *app; /* what the application's side keeps for a request that waits; its own to release */
 };
 
 static inline struct oar_slice oar_request_path(const struct oar_request *r)

@@ -99,9 +99,13 @@ void oar_http_write(struct oar_buf *out, const struct oar_request *r, struct oar
     }
     char *to = put_status_line(start, re->status);
     if (has_body) {
-        to = put(to, OAR_LIT("content-length: "));
-        to = put_number(to, re->body.len);
-        to = put(to, OAR_LIT("\r\n"));
+        if (OAR_LIKELY(!re->stream)) {
+            to = put(to, OAR_LIT("content-length: "));
+            to = put_number(to, re->body.len);
+            to = put(to, OAR_LIT("\r\n"));
+        } else if (r->minor > 0) {
+            to = put(to, OAR_LIT("transfer-encoding: chunked\r\n"));
+        }
         if (re->type.len > 0 && !re->head_has_type) {
             to = put(to, OAR_LIT("content-type: "));
             to = put(to, re->type);

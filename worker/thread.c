@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "worker/conn.h"
+#include "worker/exchange.h"
 #include "worker/http_write.h"
 
 struct oar_watch {
@@ -28,6 +29,12 @@ static void on_wake(struct ev_loop *ev, ev_async *wake, int events)
     (void)ev, (void)wake, (void)events;
 }
 
+/* A thread's part of what the worker may have. */
+static uint32_t part(int64_t all, int threads)
+{
+    return (uint32_t)OAR_MAX(all / threads, 1);
+}
+
 void oar_thread_init(struct oar_thread *t, struct oar_worker *w, int index)
 {
     t->worker = w;
@@ -42,7 +49,11 @@ void oar_thread_init(struct oar_thread *t, struct oar_worker *w, int index)
     oar_list_init(&t->ready);
     oar_list_init(&t->dirty);
     oar_list_init(&t->fired);
+    oar_list_init(&t->notices);
     oar_timeout_init(t);
+    t->max_connections = part(w->config->max_connections, w->n_threads);
+    t->max_in_flight = part(w->config->max_in_flight, w->n_threads);
+    t->max_buffered = (size_t)(w->config->max_buffered / w->n_threads);
     ev_init(&t->poll_timer, on_poll_timeout);
     ev_async_init(&t->wake, on_wake);
     ev_async_start(t->ev, &t->wake);
@@ -52,10 +63,14 @@ void oar_thread_free(struct oar_thread *t)
 {
     while (t->ev && !oar_list_empty(&t->conns)) {
         struct oar_conn *c = OAR_CONTAINER_OF(t->conns.next, struct oar_conn, all);
-        if (c->first && c->first->state == OAR_REQ_RUNNING) {
+        if (c->first) {
             c->first->state = OAR_REQ_DONE; /* the interpreter is gone: nobody will answer */
         }
         oar_conn_close(c);
+    }
+    oar_exchange_take_posted(t);
+    for (struct oar_exchange *x; (x = oar_exchange_notice(t));) {
+        oar_exchange_drop(x);
     }
     oar_buf_free(&t->out);
     oar_pool_drain(&t->pool);
@@ -104,7 +119,9 @@ static int collect_fired(struct oar_thread *t, struct oar_fired *fired, int room
 
 static void wait_for_events(struct oar_thread *t, double timeout)
 {
-    bool busy = !oar_list_empty(&t->ready) || !oar_list_empty(&t->fired);
+    bool busy = !oar_list_empty(&t->ready) || !oar_list_empty(&t->fired) ||
+                !oar_list_empty(&t->notices) ||
+                atomic_load_explicit(&t->posted, memory_order_relaxed);
     if (timeout > 0 && !busy) {
         ev_now_update(t->ev);
         ev_timer_set(&t->poll_timer, timeout, 0.);
@@ -118,6 +135,9 @@ static void take_done(struct oar_thread *t)
 {
     if (OAR_UNLIKELY(atomic_load_explicit(&t->done, memory_order_relaxed) != NULL)) {
         oar_batch_take_done(t);
+    }
+    if (OAR_UNLIKELY(atomic_load_explicit(&t->posted, memory_order_relaxed) != NULL)) {
+        oar_exchange_take_posted(t);
     }
 }
 
@@ -133,7 +153,7 @@ static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fir
     refresh_date(t);
     drain_if_told(t);
     take_done(t);
-    if (!oar_list_empty(&t->ready) || !oar_list_empty(&t->dirty)) {
+    if (!oar_list_empty(&t->ready) || !oar_list_empty(&t->dirty) || !oar_list_empty(&t->notices)) {
         oar_batch_run(t);
     }
     return collect_fired(t, fired, room);
@@ -221,6 +241,15 @@ const struct oar_host oar_host = {
     .wake = oar_thread_wake,
     .respond = host_respond,
     .respond_elsewhere = host_respond_elsewhere,
+    .exchange = oar_exchange_open,
+    .share = oar_exchange_share,
+    .drop = oar_exchange_drop,
+    .take_body = oar_exchange_take_body,
+    .write = oar_exchange_write,
+    .end = oar_exchange_end,
+    .is_gone = oar_exchange_is_gone,
+    .arm = oar_exchange_arm,
+    .disarm = oar_exchange_disarm,
     .stopping = host_stopping,
     .slot = host_slot,
     .peer = host_peer,

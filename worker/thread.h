@@ -4,6 +4,7 @@
 #define OARLOCK_THREAD_H
 
 #include <ev.h>
+#include <pthread.h>
 
 #include "shared/arena.h"
 #include "shared/buf.h"
@@ -17,6 +18,7 @@ enum oar_deadline {
     OAR_DL_IDLE,
     OAR_DL_HEAD,
     OAR_DL_BODY,
+    OAR_DL_HANDLER,
     OAR_DL_WRITE,
     OAR_DL_LINGER,
     OAR_DEADLINES
@@ -45,11 +47,16 @@ struct oar_thread {
     bool accepting;
     bool entered; /* the batch holds the interpreter */
     struct oar_pool pool;
-    struct oar_buf out;    /* responses of this round, connection by connection */
-    struct oar_link conns; /* all */
-    struct oar_link ready; /* have a request whose turn it is */
-    struct oar_link dirty; /* have output in `out` */
+    struct oar_buf out;      /* responses of this round, connection by connection */
+    struct oar_link conns;   /* all */
+    struct oar_link ready;   /* have a request whose turn it is */
+    struct oar_link dirty;   /* have output in `out` */
+    struct oar_link notices; /* exchanges that the application must look at */
     uint32_t n_conns;
+    uint32_t in_flight;                      /* requests whose handlers run, or stream */
+    size_t buffered;                         /* bytes of request bodies that are held */
+    uint32_t max_connections, max_in_flight; /* this thread's part of the worker's */
+    size_t max_buffered;
     struct oar_link deadlines[OAR_DEADLINES];
     double durations[OAR_DEADLINES];
     ev_timer deadline_timer, poll_timer, accept_timer;
@@ -58,11 +65,15 @@ struct oar_thread {
     struct oar_link fired; /* watches of the application that are ready */
     _Atomic(struct oar_request *)
         done; /* answered by the pool: pushed by any thread, taken by this one */
+    _Atomic(struct oar_exchange *) posted; /* have news from handlers: likewise */
+    pthread_t self;
     struct oar_field fields[OAR_MAX_FIELDS]; /* of the head that is being parsed */
     char date[40];                           /* "date: ...\r\n" */
     size_t date_len;
     int64_t date_second;
 };
+
+struct oar_exchange;
 
 /* thread.c */
 void oar_thread_init(struct oar_thread *t, struct oar_worker *w, int index);

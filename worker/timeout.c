@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Deadlines of connections: one libev timer for a thread, set to the earliest end of the five
+ * Deadlines of connections: one libev timer for a thread, set to the earliest end of the six
  * lists. Process: worker, on the loop's thread. Owns the lists' heads. The cost of a deadline does
  * not depend on the number of connections: each list has one duration, so it is in order of expiry
  * by itself. */
@@ -36,6 +36,7 @@ void oar_timeout_init(struct oar_thread *t)
     t->durations[OAR_DL_IDLE] = cfg->keep_alive;
     t->durations[OAR_DL_HEAD] = cfg->head_timeout;
     t->durations[OAR_DL_BODY] = cfg->body_timeout;
+    t->durations[OAR_DL_HANDLER] = cfg->handler_timeout;
     t->durations[OAR_DL_WRITE] = cfg->write_timeout;
     t->durations[OAR_DL_LINGER] = 2;
     for (int kind = 0; kind < OAR_DEADLINES; kind++) {

@@ -54,9 +54,13 @@ struct oar_strings {
     OPTION(TIME, head_timeout, "head-timeout", "20s", 0, 86400, "TIME", "Deadlines",               \
            "time for a request's head, from its first byte to its last")                           \
     OPTION(TIME, body_timeout, "body-timeout", "60s", 0, 86400, "TIME", "Deadlines",               \
-           "time for a request's body, from the end of its head")                                  \
+           "time for a request's body, from the end of its head; longer while it keeps --min-rate") \
+    OPTION(TIME, handler_timeout, "handler-timeout", "0", 0, 86400, "TIME", "Deadlines",           \
+           "time until a handler has its response; then 504, and the handler is cancelled; 0: no limit") \
     OPTION(TIME, write_timeout, "write-timeout", "60s", 0, 86400, "TIME", "Deadlines",             \
-           "time in which the client must take a response that is ready")                          \
+           "time in which the client must take a response; longer while it keeps --min-rate")      \
+    OPTION(SIZE, min_rate, "min-rate", "1k", 0, (int64_t)1 << 30, "SIZE", "Deadlines",             \
+           "bytes a second, over a --body-timeout or --write-timeout, that renew it; 0: never")    \
     OPTION(TIME, keep_alive, "keep-alive", "75s", 0, 86400, "TIME", "Deadlines",                   \
            "time that a connection may be idle between requests")                                  \
     OPTION(TIME, graceful_timeout, "graceful-timeout", "20s", 0, 86400, "TIME", "Deadlines",       \
@@ -68,7 +72,15 @@ struct oar_strings {
     OPTION(SIZE, max_target, "max-target", "8k", 16, 1 << 20, "SIZE", "Limits",                    \
            "bytes of a request's target; more is answered 414")                                    \
     OPTION(SIZE, max_body, "max-body", "1m", 0, (int64_t)1 << 40, "SIZE", "Limits",                \
-           "bytes of a request's body; more is answered 413")                                      \
+           "bytes of a request's body, unless its route has a max_body; more is answered 413")     \
+    OPTION(SIZE, max_buffered, "max-buffered", "256m", 1024, (int64_t)1 << 50, "SIZE", "Limits",   \
+           "bytes of bodies that each worker holds at once; a body beyond is answered 503")        \
+    OPTION(SIZE, max_connection_memory, "max-connection-memory", "256k", 4096, 1 << 30, "SIZE",    \
+           "Limits", "bytes of requests and responses that wait in one connection; then it waits") \
+    OPTION(INT, max_pipeline, "max-pipeline", "64", 1, OAR_MAX_PIPELINE, "N", "Limits",            \
+           "requests of one connection that are read ahead of their turn")                         \
+    OPTION(INT, max_in_flight, "max-in-flight", "4096", 1, 1000000, "N", "Limits",                 \
+           "requests in progress in each worker; more are answered 503 with Retry-After")          \
     OPTION(INT, max_connections, "max-connections", "16384", 1, 1000000, "N", "Limits",            \
            "connections open in each worker; more wait in the kernel's queue")                     \
     OPTION(STR, log_level, "log-level", "info", 0, 0, "debug|info|warning|error", "Output",        \

@@ -18,8 +18,11 @@
 #define OAR_BLOCK_SIZE (16384 + 320)
 /* Blocks that a thread keeps for reuse (4 MiB); more are given back to the allocator. */
 #define OAR_BLOCK_KEEP 256
-/* Requests of one connection that are parsed ahead of their turn. */
-#define OAR_MAX_PIPELINE 64
+/* Most that --max-pipeline can be: struct oar_conn counts in a byte. */
+#define OAR_MAX_PIPELINE 250
+/* Bytes of a streamed body, in either direction, that wait in the worker before the side that makes
+ * them has to wait: enough for a round of loopback at full rate, little beside a thread's stack. */
+#define OAR_STREAM_WINDOW 65536
 /* One acquisition of the interpreter serves at most this many requests or microseconds. */
 #define OAR_BATCH_REQUESTS 64
 #define OAR_BATCH_USEC 200

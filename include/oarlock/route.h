@@ -10,7 +10,7 @@
 #include "oarlock/limits.h"
 
 #define OAR_ROUTE_MAGIC 0x6c6274726b6c726fULL /* "orlkrtbl" */
-#define OAR_ROUTE_VERSION 2
+#define OAR_ROUTE_VERSION 3
 
 /* clang-format off */
 enum oar_method {
@@ -27,6 +27,13 @@ enum oar_edge { OAR_EDGE_INT, OAR_EDGE_FLOAT, OAR_EDGE_UUID, OAR_EDGE_STR, OAR_E
 
 enum oar_param_source { OAR_IN_PATH, OAR_IN_QUERY };
 enum oar_param_type { OAR_TYPE_STR, OAR_TYPE_INT, OAR_TYPE_FLOAT, OAR_TYPE_BOOL, OAR_TYPE_UUID };
+
+/* Of a route. */
+#define OAR_ROUTE_STREAM \
+    1u /* the handler starts at the end of the head and reads the body itself */
+#define OAR_ROUTE_CANCEL 2u /* the handler is cancelled when the client has gone */
+/* max_body: --max-body holds */
+#define OAR_BODY_DEFAULT UINT64_MAX
 
 #define OAR_PARAM_REQUIRED 1u
 #define OAR_PARAM_NULLABLE 2u
@@ -57,9 +64,10 @@ struct oar_rt_route {
     uint8_t kind;     /* enum oar_handler_kind */
     uint8_t blocking; /* enum oar_blocking */
     uint8_t n_path_params;
-    uint16_t zero;
+    uint16_t flags;    /* OAR_ROUTE_* */
+    uint64_t max_body; /* bytes */
 };
-_Static_assert(sizeof(struct oar_rt_route) == 32, "format");
+_Static_assert(sizeof(struct oar_rt_route) == 40, "format");
 
 /* One place in the tree of segments: a cache line, with the routes that end there. Children are
  * found by hash of (parent, segment) in one table for the whole tree, so that a step costs one

@@ -13,7 +13,7 @@ Write an application with names that FastAPI and Starlette users know, and serve
 """
 
 from oarlock.app import App, Route, Router
-from oarlock.exceptions import HTTPException
+from oarlock.exceptions import ClientDisconnect, HTTPException
 from oarlock.params import Path, Query
 from oarlock.requests import Request
 from oarlock.responses import (
@@ -22,12 +22,14 @@ from oarlock.responses import (
     PlainTextResponse,
     RedirectResponse,
     Response,
+    StreamingResponse,
 )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "App",
+    "ClientDisconnect",
     "HTMLResponse",
     "HTTPException",
     "JSONResponse",
@@ -39,5 +41,6 @@ __all__ = [
     "Response",
     "Route",
     "Router",
+    "StreamingResponse",
     "__version__",
 ]

@@ -17,6 +17,7 @@ from oarlock.app import App, Route
 from oarlock.exceptions import LoadError
 from oarlock.params import Path, Query
 from oarlock.requests import Request
+from oarlock.responses import StreamingResponse
 
 _TYPES: dict[Any, str] = {
     str: "str",
@@ -116,6 +117,11 @@ def _is_async(endpoint: Callable[..., Any]) -> bool:
     if not inspect.isroutine(target):
         target = getattr(target, "__call__", target)  # noqa: B004  an object with async def __call__
     return inspect.iscoroutinefunction(target)
+
+
+def _is_generator(endpoint: Callable[..., Any]) -> bool:
+    function = inspect.unwrap(endpoint)
+    return inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
 
 
 def _source(endpoint: Callable[..., Any]) -> str:
@@ -222,14 +228,31 @@ def _params(route: Route) -> list[_Param]:
 def _check(route: Route) -> None:
     if not callable(route.endpoint):
         raise LoadError(f"route '{route.path}': the handler is {_kind(route.endpoint)}, which cannot be called")
-    function = inspect.unwrap(route.endpoint)
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise LoadError(f"{_where(route)} is a generator; streamed responses are not part of this version")
+    if _is_generator(route.endpoint) and route.response_class is not None:
+        given = route.response_class
+        if not (isinstance(given, type) and issubclass(given, StreamingResponse)):
+            raise LoadError(
+                f"{_where(route)} is a generator: its response_class must be a StreamingResponse, not {given!r}"
+            )
+    if route.stream and route.blocking is False and not _is_async(route.endpoint):
+        raise LoadError(
+            f"{_where(route)}: stream=True with blocking=False would block the event loop while it reads the body; "
+            "leave blocking out, or make the handler async"
+        )
+    if route.stream and not any(p.is_request for p in _params(route)):
+        raise LoadError(f"{_where(route)}: stream=True needs a parameter `request: Request` to read the body from")
+    limit = route.max_body
+    if limit is not None and not (isinstance(limit, int) and 0 <= limit <= 2**53):
+        raise LoadError(f"{_where(route)}: max_body is a number of bytes from 0 to 2**53, not {limit!r}")
     if not 200 <= route.status_code <= 599:
         raise LoadError(f"{_where(route)}: status_code must be 200 to 599, not {route.status_code}")
 
 
-def _route(route: Route) -> dict[str, Any]:
+def _cancels(app: App, route: Route) -> bool:
+    return app.cancel_on_disconnect if route.cancel_on_disconnect is None else route.cancel_on_disconnect
+
+
+def _route(app: App, route: Route) -> dict[str, Any]:
     _check(route)
     return {
         "path": route.path,
@@ -238,13 +261,16 @@ def _route(route: Route) -> dict[str, Any]:
         "methods": list(route.methods),
         "kind": "async" if _is_async(route.endpoint) else "def",
         "blocking": {None: "auto", True: "yes", False: "no"}[route.blocking],
+        "stream": route.stream,
+        "max_body": route.max_body,
+        "cancel": _cancels(app, route),
         "params": [p.manifest() for p in _params(route) if not p.is_request],
     }
 
 
 def dumps(app: App) -> str:
     """The manifest as JSON; the same text for the same application."""
-    routes = [_route(route) for route in app.routes]
+    routes = [_route(app, route) for route in app.routes]
     return json.dumps({"version": 1, "redirect_slashes": app.redirect_slashes, "routes": routes}, separators=(",", ":"))
 
 
@@ -265,8 +291,20 @@ def handlers(app: App) -> list[tuple[Any, ...]]:
             values += not p.is_request
         keywords = tuple(p.name for p in params if p.keyword)
         is_async = _is_async(route.endpoint)
-        in_pool = not is_async and route.blocking is not False
+        # A generator function only makes the generator; what iterates it chooses the thread.
+        streams = _is_generator(route.endpoint)
+        in_pool = not is_async and not streams and route.blocking is not False
+        response_class = route.response_class or (StreamingResponse if streams else None)
         specs.append(
-            (route.endpoint, is_async, in_pool, route.status_code, route.response_class, tuple(plan), keywords)
+            (
+                route.endpoint,
+                is_async,
+                in_pool,
+                route.status_code,
+                response_class,
+                tuple(plan),
+                keywords,
+                _cancels(app, route),
+            )
         )
     return specs

@@ -1,5 +1,6 @@
 """The application: routes and their handlers."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 @dataclass(slots=True)
 class Route:
-    """One path and the handler that serves it."""
+    """One path and the handler that serves it; :meth:`Router.add_api_route` says what the fields mean."""
 
     path: str
     endpoint: Callable[..., Any]
@@ -20,6 +21,9 @@ class Route:
     status_code: int = 200
     response_class: type[Response] | None = None
     blocking: bool | None = None
+    stream: bool = False
+    max_body: int | None = None
+    cancel_on_disconnect: bool | None = None
 
 
 class Router:
@@ -45,6 +49,9 @@ class Router:
         status_code: int = 200,
         response_class: type[Response] | None = None,
         blocking: bool | None = None,
+        stream: bool = False,
+        max_body: int | None = None,
+        cancel_on_disconnect: bool | None = None,
     ) -> None:
         """Serves ``path`` with ``endpoint``.
 
@@ -58,6 +65,11 @@ class Router:
             response_class: wraps what the handler returns; JSON by default.
             blocking: for ``def``: True keeps it in the thread pool, False runs it on the event loop's
                 thread (it must not wait), None lets the server decide.
+            stream: start the handler at the end of the request's head; it reads the body itself, from
+                ``request.stream()``, and the client sends no faster than it reads.
+            max_body: bytes of a request's body that this route takes, instead of --max-body.
+            cancel_on_disconnect: for ``async def``: cancel the handler when the client has gone; the
+                application's choice by default.
         """
         if not path.startswith("/") and (path or not self.prefix):
             raise ValueError(f"a path starts with '/', unlike {path!r}")
@@ -70,23 +82,16 @@ class Router:
                 status_code=status_code,
                 response_class=response_class,
                 blocking=blocking,
+                stream=stream,
+                max_body=max_body,
+                cancel_on_disconnect=cancel_on_disconnect,
             )
         )
 
     def include_router(self, router: "Router", *, prefix: str = "") -> None:
         """Adds the routes of another router, under ``prefix``."""
         for route in router.routes:
-            self.routes.append(
-                Route(
-                    path=self.prefix + prefix + route.path,
-                    endpoint=route.endpoint,
-                    methods=route.methods,
-                    name=route.name,
-                    status_code=route.status_code,
-                    response_class=route.response_class,
-                    blocking=route.blocking,
-                )
-            )
+            self.routes.append(dataclasses.replace(route, path=self.prefix + prefix + route.path))
 
     def route(self, path: str, *, methods: Iterable[str] = ("GET",), **options: Any) -> Callable[[Handler], Handler]:
         """Decorator: serves ``path`` with the function; see :meth:`add_api_route`."""
@@ -137,9 +142,14 @@ class App(Router):
         title: for messages and documents.
         redirect_slashes: answer 307 where only the path with its last slash added or taken away
             exists, as FastAPI does; False: 404.
+        cancel_on_disconnect: cancel ``async def`` handlers whose client has gone, unless the route says
+            otherwise; by default they run to their end.
     """
 
-    def __init__(self, *, title: str = "oarlock", redirect_slashes: bool = True) -> None:
+    def __init__(
+        self, *, title: str = "oarlock", redirect_slashes: bool = True, cancel_on_disconnect: bool = False
+    ) -> None:
         super().__init__()
         self.title = title
         self.redirect_slashes = redirect_slashes
+        self.cancel_on_disconnect = cancel_on_disconnect

@@ -31,5 +31,12 @@ class HTTPException(Exception):
         self.headers = headers
 
 
+class ClientDisconnect(Exception):
+    """The client left before its body was complete or its response was sent, as in Starlette.
+
+    A handler need not catch it: nothing is logged and nobody is answered.
+    """
+
+
 class LoadError(Exception):
     """The application cannot be served; the message names the thing, the value and the way out."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from oarlock._native import native
+from oarlock._stream import BodyStream
 
 
 class Headers(Mapping[str, str]):
@@ -80,11 +81,13 @@ class Address(NamedTuple):
 class Request(native.Request):  # type: ignore[misc,name-defined]
     """One request. It keeps its own copy of the bytes, so it may be used after the response was sent.
 
-    ``method``, ``raw_path``, ``query_string``, ``http_version``, ``path_params``, ``raw_headers`` and
-    ``content`` (the whole body as bytes) come from the native half.
+    ``method``, ``raw_path``, ``query_string``, ``http_version``, ``path_params`` and ``raw_headers`` come from
+    the native half.
     """
 
-    __slots__ = ("_headers", "_query")
+    __slots__ = ("_body", "_consumed", "_headers", "_query")
+    _body: bytes
+    _consumed: bool
     _headers: Headers
     _query: QueryParams
 
@@ -127,9 +130,52 @@ class Request(native.Request):  # type: ignore[misc,name-defined]
         pair = self._client
         return Address(*pair) if pair else None
 
+    def stream(self) -> BodyStream:
+        """The body piece by piece: ``async for`` in an ``async def``, a plain ``for`` in a ``def``.
+
+        On a route with ``stream=True`` the handler starts before the body has come, and the client sends no faster
+        than the handler reads. On other routes the whole body is one piece.
+
+        Raises:
+            RuntimeError: the body of a streaming route was already read.
+        """
+        if not self._streams:
+            return BodyStream(None, self._content)
+        if hasattr(self, "_body"):
+            return BodyStream(None, self._body)
+        if hasattr(self, "_consumed"):
+            raise RuntimeError("the body has been read; it can be streamed once")
+        self._consumed = True
+        return BodyStream(self._exchange, b"")
+
+    @property
+    def content(self) -> bytes:
+        """The whole body. On a route with ``stream=True`` it waits for it, so it is for ``def`` handlers there."""
+        if not self._streams:
+            return self._content  # type: ignore[no-any-return]
+        if not hasattr(self, "_body"):
+            self._body = b"".join(self.stream())
+        return self._body
+
     async def body(self) -> bytes:
         """The whole body. In a ``def`` handler use :attr:`content`, which is the same."""
-        return bytes(self.content)
+        if not self._streams:
+            return self._content  # type: ignore[no-any-return]
+        if not hasattr(self, "_body"):
+            self._body = b"".join([piece async for piece in self.stream()])
+        return self._body
+
+    @property
+    def disconnected(self) -> bool:
+        """True once nobody reads the response: the client reset the connection, or a deadline answered for the handler.
+
+        A client that only finished sending (a FIN) still reads: RFC 9112 section 9.6.
+        """
+        return bool(self._exchange.gone)
+
+    async def is_disconnected(self) -> bool:
+        """The same as :attr:`disconnected`, under Starlette's name."""
+        return self.disconnected
 
     async def json(self) -> Any:
         """The body as JSON.
@@ -137,7 +183,7 @@ class Request(native.Request):  # type: ignore[misc,name-defined]
         Raises:
             json.JSONDecodeError: the body is not JSON.
         """
-        return json.loads(self.content)
+        return json.loads(await self.body())
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path}>"

@@ -1,7 +1,7 @@
 """Responses: what a handler returns when it wants to say more than a value."""
 
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, MutableMapping
 from http.cookies import SimpleCookie
 from typing import Any, Literal
 from urllib.parse import quote
@@ -151,6 +151,35 @@ class Response:
                 kind += f"; charset={self.charset}"
             lines.append(f"content-type: {kind}\r\n")
         return "".join(lines).encode("latin-1")
+
+
+class StreamingResponse(Response):
+    """A body given piece by piece: chunked, or up to the end of the connection for HTTP/1.0 (RFC 9112 section 7.1).
+
+    The client sets the pace: the iterator is not asked for more while 64 KiB wait. When the client leaves, the
+    iterator is closed. A plain iterator runs in the thread pool, an async one on the event loop. If it raises, the
+    connection is cut, so that the client does not take what it has for the whole.
+
+    Args:
+        content: an iterable or async iterable of bytes or text (sent as UTF-8).
+        status_code: 200 to 599.
+        headers: fields to send.
+        media_type: the Content-Type.
+    """
+
+    def __init__(
+        self,
+        content: Iterable[Any] | AsyncIterable[Any],
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+    ) -> None:
+        if isinstance(content, str | bytes | bytearray) or not (
+            hasattr(content, "__aiter__") or hasattr(content, "__iter__")
+        ):
+            raise TypeError(f"{type(self).__name__} takes an iterable of bytes or str, not {type(content).__name__}")
+        self.body_iterator = content
+        super().__init__(None, status_code, headers, media_type)
 
 
 class JSONResponse(Response):

@@ -86,12 +86,12 @@ CASES = {
         """
         from oarlock import App
         app = App()
-        @app.get("/x")
+        @app.get("/x", response_class=str)
         def one():
             yield 1
         """,
         "broken:app",
-        ["broken.py:4", "is a generator"],
+        ["broken.py:4", "is a generator: its response_class must be a StreamingResponse"],
     ),
     "path_param": (
         """

@@ -10,6 +10,7 @@
 
 #include "shared/buf.h"
 #include "worker/app.h"
+#include "worker/py/py_stream.h"
 
 /* How one parameter of a handler is filled. */
 enum oar_py_arg { OAR_ARG_VALUE, OAR_ARG_REQUEST };
@@ -29,6 +30,8 @@ struct oar_py_handler {
     uint16_t status; /* of a plain return value */
     bool is_async;
     bool in_pool;
+    bool wants_request; /* a parameter is the Request */
+    bool cancel;        /* when the client has gone */
 };
 
 /* Process-wide; written before any other thread attaches, then read-only. */
@@ -38,17 +41,22 @@ struct oar_py_process {
     PyThreadState *main_thread;
     struct oar_py_handler *handlers;
     int n_handlers;
-    PyObject *worker;         /* owned: module oarlock._worker */
-    PyObject *response_type;  /* owned: oarlock.Response */
-    PyObject *request_type;   /* owned: oarlock.Request, a subclass of the native one */
-    PyObject *request_base;   /* owned: _oarlock.Request */
-    PyObject *uuid_type;      /* owned */
-    PyObject *task_type;      /* owned: asyncio.Task */
-    PyObject *encode_default; /* owned: oarlock._encode.default */
-    PyObject *render_error;   /* owned: oarlock._errors.render */
-    PyObject *task_kwnames;   /* owned: ("loop", "context", "eager_start") */
-    PyObject *bytes_name;     /* owned: ("bytes",) */
-    PyObject *str_status_code, *str_body, *str_render_head, *str_result; /* owned, interned */
+    PyObject *worker;            /* owned: module oarlock._worker */
+    PyObject *response_type;     /* owned: oarlock.Response */
+    PyObject *request_type;      /* owned: oarlock.Request, a subclass of the native one */
+    PyObject *request_base;      /* owned: _oarlock.Request */
+    PyObject *uuid_type;         /* owned */
+    PyObject *task_type;         /* owned: asyncio.Task */
+    PyObject *encode_default;    /* owned: oarlock._encode.default */
+    PyObject *render_error;      /* owned: oarlock._errors.render */
+    PyObject *streaming_type;    /* owned: oarlock.StreamingResponse */
+    PyObject *stream_start;      /* owned: oarlock._stream.start */
+    PyObject *client_disconnect; /* owned: oarlock.ClientDisconnect */
+    PyObject *cancelled_error;   /* owned: asyncio.CancelledError */
+    PyObject *task_kwnames;      /* owned: ("loop", "context", "eager_start") */
+    PyObject *bytes_name;        /* owned: ("bytes",) */
+    PyObject *str_status_code, *str_body, *str_render_head, *str_result,
+        *str_body_iterator; /* owned, interned */
 };
 extern struct oar_py_process oar_py;
 
@@ -56,10 +64,11 @@ extern struct oar_py_process oar_py;
 struct oar_py_thread {
     struct oar_thread *host; /* NULL in the pool */
     PyThreadState *state;
-    PyObject *loop;     /* owned: the asyncio loop; NULL in the pool */
-    PyObject *context;  /* owned: copied for each handler */
-    PyObject *poller;   /* owned */
-    struct oar_buf out; /* body, then header lines, of the response being made */
+    PyObject *loop;          /* owned: the asyncio loop; NULL in the pool */
+    PyObject *context;       /* owned: copied for each handler */
+    PyObject *poller;        /* owned */
+    struct oar_buf out;      /* body, then header lines, of the response being made */
+    struct oar_py_pump pump; /* in the pool: to run once the response's head is sent */
     int index;
 };
 
@@ -91,7 +100,8 @@ extern PyObject *oar_py_completion_type; /* owned by the module */
 
 /* py_respond.c: completes r->response from a return value, or from the exception that is set. The
  * bytes lie in t->out until the thread's next response. */
-void oar_py_respond(struct oar_py_thread *t, struct oar_request *r, PyObject *value);
+void oar_py_respond(struct oar_py_thread *t, struct oar_request *r, PyObject *value,
+                    PyObject *context);
 void oar_py_respond_error(struct oar_py_thread *t, struct oar_request *r);
 void oar_py_respond_plain(struct oar_request *r, uint16_t status);
 
@@ -106,12 +116,5 @@ extern PyType_Spec oar_py_request_spec;
 extern PyType_Spec oar_py_poller_spec;
 extern PyObject *oar_py_poller_type; /* owned by the module */
 PyObject *oar_py_poller_new(struct oar_py_thread *t);
-
-/* py_pool.c */
-int oar_py_pool_start(int threads, int queue); /* -1: exception set */
-/* The request waits for a pool thread. false: the queue is full. No interpreter needed. */
-bool oar_py_pool_submit(struct oar_py_thread *t, struct oar_request *r);
-/* Ends and joins the threads; call detached. */
-void oar_py_pool_stop(void);
 
 #endif

@@ -83,11 +83,8 @@ static enum oar_status py_start(const struct oar_app_args *args, struct oar_err 
     for (int i = 0; i < oar_py.n_handlers; i++) {
         needs_pool = needs_pool || oar_py.handlers[i].in_pool;
     }
-    if (status == OAR_OK && needs_pool &&
-        oar_py_pool_start(args->pool_threads, (int)args->config->pool_queue) != 0) {
-        text = oar_py_exception_text();
-        status = oar_err_set(err, "%.900s", text ? text : "no memory for the pool");
-        free(text);
+    if (status == OAR_OK && needs_pool && oar_py_pool_start() != 0) {
+        status = oar_err_set(err, "the pool could not be started; the reason stands above");
     }
     if (status == OAR_OK) {
         PyEval_SaveThread();
@@ -208,6 +205,7 @@ const struct oar_app *oar_bridge(uint32_t abi)
         .stop = py_stop,
         .enter = py_enter,
         .call = oar_py_call,
+        .notify = oar_py_notify,
         .leave = py_leave,
     };
     return abi == OAR_BRIDGE_ABI ? &app : NULL;

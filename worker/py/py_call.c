@@ -74,7 +74,7 @@ void oar_py_run(struct oar_py_thread *t, struct oar_request *r)
         PyErr_SetRaisedException(exception);
     }
     if (result) {
-        oar_py_respond(t, r, result);
+        oar_py_respond(t, r, result, context);
         Py_DECREF(result);
     } else {
         oar_py_respond_error(t, r);
@@ -106,11 +106,18 @@ enum oar_call oar_py_call(void *thread, struct oar_request *r)
 {
     struct oar_py_thread *t = thread;
     const struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
+    if (h->wants_request) { /* made here, on the loop's thread, so that it knows of a client that
+                               leaves while the request waits for the pool */
+        struct oar_exchange *x = oar_py.args->host->exchange(r);
+        if (x) {
+            oar_py.args->host->drop(x);
+        }
+    }
     if (h->is_async) {
         return start_async(t, r, h);
     }
     if (h->in_pool) {
-        if (oar_py_pool_submit(t, r)) {
+        if (oar_py_pool_submit(t, &(struct oar_py_job){.request = r, .from = t})) {
             return OAR_CALL_PENDING;
         }
         oar_py_respond_plain(r, 503);

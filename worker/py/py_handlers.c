@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The application's handlers as C data, from what oarlock._worker.load returns: one tuple a route,
- * (call, is_async, in_pool, status, response_class or None, params, keyword names),
+ * (call, is_async, in_pool, status, response_class or None, params, keyword names, cancel),
  * params: ("value", index, default or ...) or ("request",).
  * Process: worker, main thread, before any other thread attaches. Owns the array for the process's
  * life. */
@@ -29,6 +29,7 @@ static int load_params(struct oar_py_handler *h, PyObject *params)
             return -1;
         }
         h->params[i].kind = strcmp(kind, "request") == 0 ? OAR_ARG_REQUEST : OAR_ARG_VALUE;
+        h->wants_request = h->wants_request || h->params[i].kind == OAR_ARG_REQUEST;
         h->params[i].value = (uint16_t)index;
         h->params[i].standard = standard == Py_Ellipsis ? NULL : Py_NewRef(standard);
     }
@@ -44,13 +45,15 @@ static int load_one(struct oar_py_handler *h, PyObject *spec)
     int is_async;
     int in_pool;
     int status;
-    if (!PyArg_ParseTuple(spec, "OppiOO!O!", &call, &is_async, &in_pool, &status, &response_class,
-                          &PyTuple_Type, &params, &PyTuple_Type, &keywords)) {
+    int cancel;
+    if (!PyArg_ParseTuple(spec, "OppiOO!O!p", &call, &is_async, &in_pool, &status, &response_class,
+                          &PyTuple_Type, &params, &PyTuple_Type, &keywords, &cancel)) {
         return -1;
     }
     h->call = Py_NewRef(call);
     h->is_async = is_async;
     h->in_pool = in_pool;
+    h->cancel = cancel;
     h->status = (uint16_t)status;
     h->response_class = response_class == Py_None ? NULL : Py_NewRef(response_class);
     h->n_keywords = (int)PyTuple_GET_SIZE(keywords);

@@ -140,13 +140,21 @@ static int fetch_objects(void)
     oar_py.task_type = oar_py.uuid_type ? attribute("asyncio", "Task") : NULL;
     oar_py.encode_default = oar_py.task_type ? attribute("oarlock._encode", "default") : NULL;
     oar_py.render_error = oar_py.encode_default ? attribute("oarlock._errors", "render") : NULL;
+    oar_py.streaming_type =
+        oar_py.render_error ? attribute("oarlock.responses", "StreamingResponse") : NULL;
+    oar_py.stream_start = oar_py.streaming_type ? attribute("oarlock._stream", "start") : NULL;
+    oar_py.client_disconnect =
+        oar_py.stream_start ? attribute("oarlock.exceptions", "ClientDisconnect") : NULL;
+    oar_py.cancelled_error =
+        oar_py.client_disconnect ? attribute("asyncio", "CancelledError") : NULL;
     oar_py.task_kwnames =
-        oar_py.render_error ? Py_BuildValue("(sss)", "loop", "context", "eager_start") : NULL;
+        oar_py.cancelled_error ? Py_BuildValue("(sss)", "loop", "context", "eager_start") : NULL;
     oar_py.bytes_name = oar_py.task_kwnames ? Py_BuildValue("(s)", "bytes") : NULL;
     oar_py.str_status_code = PyUnicode_InternFromString("status_code");
     oar_py.str_body = PyUnicode_InternFromString("body");
     oar_py.str_render_head = PyUnicode_InternFromString("_render_head");
     oar_py.str_result = PyUnicode_InternFromString("result");
+    oar_py.str_body_iterator = PyUnicode_InternFromString("body_iterator");
     return oar_py.bytes_name && !PyErr_Occurred() ? 0 : -1;
 }
 

@@ -48,6 +48,8 @@ static int execute(PyObject *module)
 {
     return add_type(module, &oar_py_request_spec, "Request", NULL) == 0 &&
                    add_type(module, &oar_py_poller_spec, "Poller", &oar_py_poller_type) == 0 &&
+                   add_type(module, &oar_py_exchange_spec, "Exchange", &oar_py_exchange_type) ==
+                       0 &&
                    add_type(module, &oar_py_completion_spec, "Completion",
                             &oar_py_completion_type) == 0 &&
                    PyModule_AddIntConstant(module, "ABI", OAR_BRIDGE_ABI) == 0 &&

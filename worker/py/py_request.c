@@ -12,12 +12,14 @@
 
 struct request_object {
     PyObject_HEAD
-    PyObject *path_params; /* owned: name -> value as the handler gets it */
+    PyObject *path_params;         /* owned: name -> value as the handler gets it */
+    struct oar_exchange *exchange; /* a reference; NULL: there was no memory for one */
     struct oar_peer peer;
     uint32_t head_len, body_len;
     uint32_t path_off, path_len, query_off, query_len;
     uint32_t n_fields;
     uint8_t method, minor;
+    bool streams;             /* the body comes through the exchange */
     struct oar_field *fields; /* owned: one block with the bytes */
     char *bytes;              /* head, then body */
 };
@@ -81,6 +83,8 @@ PyObject *oar_py_request_new(const struct oar_request *r)
     o->n_fields = r->n_fields;
     o->method = r->method;
     o->minor = r->minor;
+    o->streams = r->streams_body;
+    o->exchange = oar_py.args->host->exchange((struct oar_request *)r);
     if (copy_bytes(o, r) != 0 || add_path_params(o, r) != 0) {
         Py_DECREF(o);
         return NULL;
@@ -107,6 +111,9 @@ static void request_dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     request_clear(self);
     free(((struct request_object *)self)->fields);
+    if (((struct request_object *)self)->exchange) {
+        oar_py.args->host->drop(((struct request_object *)self)->exchange);
+    }
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -190,16 +197,31 @@ static PyObject *get_client(PyObject *self, void *unused)
     return Py_BuildValue("(si)", text, (int)peer->port);
 }
 
+static PyObject *get_exchange(PyObject *self, void *unused)
+{
+    struct oar_exchange *x = of(self)->exchange;
+    (void)unused;
+    return oar_py_exchange_new(x ? oar_py.args->host->share(x) : NULL);
+}
+
+static PyObject *get_streams(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(of(self)->streams);
+}
+
 static PyGetSetDef getters[] = {
     {"method", get_method, NULL, "The method, in upper case.", NULL},
     {"raw_path", get_raw_path, NULL, "The path as the client sent it: bytes, percent-encoded.",
      NULL},
     {"query_string", get_query_string, NULL, "What stood behind the question mark: bytes.", NULL},
     {"http_version", get_http_version, NULL, "\"1.0\" or \"1.1\".", NULL},
-    {"content", get_content, NULL, "The whole body: bytes.", NULL},
+    {"_content", get_content, NULL, "The body that had come when the handler began: bytes.", NULL},
     {"path_params", get_path_params, NULL, "The path parameters as text, by name.", NULL},
     {"raw_headers", get_raw_headers, NULL,
      "Pairs of bytes, names in lower case, in the order of arrival.", NULL},
+    {"_exchange", get_exchange, NULL, "The exchange with the event loop.", NULL},
+    {"_streams", get_streams, NULL, "The body comes through the exchange, not as content.", NULL},
     {"_client", get_client, NULL, "(host, port), or None on a unix socket.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -63,6 +63,42 @@ static long status_of(PyObject *response)
     return status;
 }
 
+/* The head of a response whose body is the items of an iterator. */
+static int from_stream(struct oar_py_thread *t, struct oar_request *r, PyObject *response,
+                       PyObject *context)
+{
+    long status = status_of(response);
+    PyObject *head =
+        status > 0 ? PyObject_CallMethodNoArgs(response, oar_py.str_render_head) : NULL;
+    PyObject *source = head ? PyObject_GetAttr(response, oar_py.str_body_iterator) : NULL;
+    char *fields;
+    Py_ssize_t len;
+    bool full = false;
+    int rc = source && PyBytes_AsStringAndSize(head, &fields, &len) == 0
+                 ? oar_py_stream(t, r, source, context, &full)
+                 : -1;
+    if (rc == 0) {
+        begin(t);
+        keep(t, fields, len);
+        r->response = (struct oar_response){.status = (uint16_t)status,
+                                            .head_has_type = true,
+                                            .stream = true,
+                                            .fields = {t->out.data, (size_t)len},
+                                            .body = {t->out.data, 0}};
+    } else if (full) {
+        oar_py_respond_plain(r, 503);
+        rc = 0;
+    }
+    Py_XDECREF(head);
+    Py_XDECREF(source);
+    return rc;
+}
+
+static bool is_streaming(PyObject *response)
+{
+    return PyObject_TypeCheck(response, (PyTypeObject *)oar_py.streaming_type);
+}
+
 static int from_response(struct oar_py_thread *t, struct oar_request *r, PyObject *response)
 {
     long status = status_of(response);
@@ -95,24 +131,29 @@ static int from_response(struct oar_py_thread *t, struct oar_request *r, PyObjec
 
 /* Any value but a Response, through the route's response_class. */
 static int from_class(struct oar_py_thread *t, struct oar_request *r,
-                      const struct oar_py_handler *h, PyObject *value)
+                      const struct oar_py_handler *h, PyObject *value, PyObject *context)
 {
     PyObject *response = PyObject_CallFunction(h->response_class, "Oi", value, (int)h->status);
-    int rc = response ? from_response(t, r, response) : -1;
+    int rc = -1;
+    if (response) {
+        rc = is_streaming(response) ? from_stream(t, r, response, context)
+                                    : from_response(t, r, response);
+    }
     Py_XDECREF(response);
     return rc;
 }
 
-void oar_py_respond(struct oar_py_thread *t, struct oar_request *r, PyObject *value)
+void oar_py_respond(struct oar_py_thread *t, struct oar_request *r, PyObject *value,
+                    PyObject *context)
 {
     const struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
     int rc;
     if (PyDict_CheckExact(value) && !h->response_class) {
         rc = from_json(t, r, value, h->status);
     } else if (PyObject_TypeCheck(value, (PyTypeObject *)oar_py.response_type)) {
-        rc = from_response(t, r, value);
+        rc = is_streaming(value) ? from_stream(t, r, value, context) : from_response(t, r, value);
     } else if (h->response_class) {
-        rc = from_class(t, r, h, value);
+        rc = from_class(t, r, h, value, context);
     } else {
         rc = from_json(t, r, value, h->status);
     }
@@ -121,8 +162,22 @@ void oar_py_respond(struct oar_py_thread *t, struct oar_request *r, PyObject *va
     }
 }
 
+/* A handler that ended because its client has gone did nothing wrong. */
+static bool left_alone(struct oar_request *r)
+{
+    struct oar_exchange *x = atomic_load_explicit(&r->exchange, memory_order_acquire);
+    return x && oar_py.args->host->is_gone(x) &&
+           (PyErr_ExceptionMatches(oar_py.client_disconnect) ||
+            PyErr_ExceptionMatches(oar_py.cancelled_error));
+}
+
 void oar_py_respond_error(struct oar_py_thread *t, struct oar_request *r)
 {
+    if (PyErr_Occurred() && left_alone(r)) {
+        PyErr_Clear();
+        oar_py_respond_plain(r, 500); /* nobody reads it */
+        return;
+    }
     PyObject *exception = PyErr_GetRaisedException();
     const char *route = r->route ? oar_rt_text(oar_py.args->routes, r->route->path_off) : "?";
     PyObject *rendered = exception ? PyObject_CallFunction(oar_py.render_error, "Osi", exception,

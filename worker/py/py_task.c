@@ -11,14 +11,17 @@ struct completion {
     PyObject_HEAD
     struct oar_py_thread *thread; /* borrowed: lives as long as its loop */
     struct oar_request *request;  /* borrowed; NULL once it is answered */
+    PyObject *context;            /* owned: the handler's, for what it streams */
+    bool cancels;                 /* the exchange holds the task */
 };
 
 /* Completes the response from a task that is done. */
-static void take_result(struct oar_py_thread *t, struct oar_request *r, PyObject *task)
+static void take_result(struct oar_py_thread *t, struct oar_request *r, PyObject *task,
+                        PyObject *context)
 {
     PyObject *result = PyObject_CallMethodNoArgs(task, oar_py.str_result);
     if (result) {
-        oar_py_respond(t, r, result);
+        oar_py_respond(t, r, result, context);
         Py_DECREF(result);
     } else {
         oar_py_respond_error(t, r);
@@ -36,7 +39,10 @@ static PyObject *completion_call(PyObject *self, PyObject *args, PyObject *kwarg
     struct oar_request *r = c->request;
     if (r) {
         c->request = NULL;
-        take_result(c->thread, r, task);
+        if (c->cancels) {
+            oar_py_disarm_cancel(r);
+        }
+        take_result(c->thread, r, task, c->context);
         oar_py.args->host->respond(r);
     }
     Py_RETURN_NONE;
@@ -45,6 +51,7 @@ static PyObject *completion_call(PyObject *self, PyObject *args, PyObject *kwarg
 static void completion_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(((struct completion *)self)->context);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -62,8 +69,10 @@ PyType_Spec oar_py_completion_spec = {
 };
 
 /* The response will come when the task ends. -1: exception set. */
-static int respond_later(struct oar_py_thread *t, struct oar_request *r, PyObject *task)
+static int respond_later(struct oar_py_thread *t, struct oar_request *r, PyObject *task,
+                         PyObject *context)
 {
+    const struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
     PyTypeObject *type = (PyTypeObject *)oar_py_completion_type;
     struct completion *c = (struct completion *)type->tp_alloc(type, 0);
     if (!c) {
@@ -71,9 +80,13 @@ static int respond_later(struct oar_py_thread *t, struct oar_request *r, PyObjec
     }
     c->thread = t;
     c->request = r;
+    c->context = Py_NewRef(context);
+    c->cancels = h->cancel || oar_py.args->config->handler_timeout > 0;
     PyObject *none = PyObject_CallMethod(task, "add_done_callback", "O", (PyObject *)c);
     if (!none) {
         c->request = NULL;
+    } else if (c->cancels) {
+        oar_py_arm_cancel(r, task, h->cancel);
     }
     Py_DECREF(c);
     Py_XDECREF(none);
@@ -92,8 +105,8 @@ enum oar_call oar_py_task_start(struct oar_py_thread *t, struct oar_request *r, 
                     not the loop's */
         oar_py_respond_error(t, r);
     } else if (Py_IsTrue(done)) {
-        take_result(t, r, task);
-    } else if (respond_later(t, r, task) == 0) {
+        take_result(t, r, task, context);
+    } else if (respond_later(t, r, task, context) == 0) {
         call = OAR_CALL_PENDING;
     } else {
         oar_py_respond_error(t, r);

@@ -1,0 +1,119 @@
+"""Streamed bodies over the native exchange: what a client sends, and what a handler gives, piece by piece."""
+
+import asyncio
+from collections.abc import AsyncIterable
+from contextvars import Context
+from typing import Any
+
+from oarlock._errors import own_frames
+from oarlock._loop import Loop
+from oarlock.exceptions import ClientDisconnect
+
+# enum oar_waiter in worker/app.h
+BODY, ROOM, GONE = 0, 1, 2
+
+_pumps: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
+
+
+async def _wait(exchange: Any, which: int) -> None:
+    """Returns when what the exchange is waited on for may be so."""
+    future = asyncio.get_running_loop().create_future()
+    if exchange.arm(which, future):
+        try:
+            await future
+        finally:
+            exchange.disarm(which)
+
+
+class BodyStream:
+    """The body of a request, piece by piece: iterate with ``async for`` in an ``async def`` handler,
+    with ``for`` in a ``def`` handler. A piece is as long as what has come; none is empty.
+
+    Raises:
+        ClientDisconnect: the client left, or broke a rule or a limit, before its body was complete.
+    """
+
+    __slots__ = ("_exchange", "_rest")
+
+    def __init__(self, exchange: Any, rest: bytes) -> None:
+        self._exchange = exchange
+        self._rest = rest
+
+    def _first(self) -> bytes:
+        rest, self._rest = self._rest, b""
+        return rest
+
+    def __aiter__(self) -> "BodyStream":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._exchange is None:
+            if piece := self._first():
+                return piece
+            raise StopAsyncIteration
+        if not isinstance(asyncio.get_running_loop(), Loop):
+            raise RuntimeError("this event loop is not the server's: iterate the stream with a plain `for`")
+        while (piece := self._exchange.take()) is None:
+            await _wait(self._exchange, BODY)
+        if not piece:
+            raise StopAsyncIteration
+        return piece  # type: ignore[no-any-return]
+
+    def __iter__(self) -> "BodyStream":
+        return self
+
+    def __next__(self) -> bytes:
+        if self._exchange is None:
+            if piece := self._first():
+                return piece
+            raise StopIteration
+        if isinstance(asyncio._get_running_loop(), Loop):
+            raise RuntimeError("a plain `for` would block the event loop: iterate the stream with `async for`")
+        piece = self._exchange.take_blocking()
+        if not piece:
+            raise StopIteration
+        return piece  # type: ignore[no-any-return]
+
+
+async def _pump(exchange: Any, source: AsyncIterable[Any], route: str) -> None:
+    """Gives the items of an async iterator to the client, no faster than the client takes them."""
+    ok = False
+    log = None
+    iterator = aiter(source)
+    try:
+        if not exchange.arm(GONE, asyncio.current_task()):
+            raise ClientDisconnect
+        try:
+            async for chunk in iterator:
+                if exchange.write(chunk):
+                    await _wait(exchange, ROOM)
+            ok = True
+        finally:
+            close = getattr(iterator, "aclose", None)
+            if close is not None:
+                await close()
+    except ClientDisconnect:
+        pass
+    except BaseException as exc:
+        if not (isinstance(exc, asyncio.CancelledError) and exchange.gone):
+            ok = False
+            log = f"{route}: a streamed response broke off: {own_frames(exc)}"
+    finally:
+        exchange.disarm(GONE)
+        exchange.end(ok, log)
+
+
+def start(
+    exchange: Any, source: AsyncIterable[Any], loop: asyncio.AbstractEventLoop, context: Context, route: str, here: bool
+) -> None:
+    """Begins to give the items of ``source``, in the handler's context. ``here``: on the loop's own thread."""
+
+    def begin() -> None:
+        task = loop.create_task(_pump(exchange, source, route), context=context, name=f"oarlock stream {route}")
+        _pumps.add(task)
+        task.add_done_callback(_pumps.discard)
+
+    if here:
+        begin()
+    else:
+        loop.call_soon_threadsafe(begin)

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT
+ * The exchange of one request: see exchange.h.
+ * Process: worker; functions of the application's side from any thread, all others on the loop's.
+ * Owns the two buffers; counts references. The lock is held for copying bytes, setting flags
+ * and waking: never over the interpreter. While it is held and `request` is set, the thread lives. Bounded: the loop
+ * stops reading a socket when OAR_STREAM_WINDOW bytes of body wait, and a handler is told to wait
+ * when that many bytes of its response do. */
+#include "worker/exchange.h"
+
+#include <stdlib.h>
+
+#include "worker/conn.h"
+
+struct oar_exchange *oar_exchange_of(struct oar_request *r)
+{
+    struct oar_exchange *x = atomic_load_explicit(&r->exchange, memory_order_acquire);
+    if (x) {
+        return x;
+    }
+    x = calloc(1, sizeof *x);
+    if (!x) {
+        return NULL;
+    }
+    atomic_init(&x->refs, 1);
+    x->thread = r->conn->t;
+    x->request = r;
+    x->body_state = OAR_BODY_COMPLETE;
+    oar_list_init(&x->notice);
+    pthread_mutex_init(&x->lock, NULL);
+    pthread_cond_init(&x->changed, NULL);
+    struct oar_exchange *other = NULL;
+    if (!atomic_compare_exchange_strong_explicit(&r->exchange, &other, x, memory_order_acq_rel,
+                                                 memory_order_acquire)) {
+        oar_exchange_drop(x);
+        x = other;
+    }
+    return x;
+}
+
+struct oar_exchange *oar_exchange_share(struct oar_exchange *x)
+{
+    atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
+    return x;
+}
+
+void oar_exchange_drop(struct oar_exchange *x)
+{
+    if (atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) == 1) {
+        oar_buf_free(&x->body);
+        oar_buf_free(&x->out);
+        pthread_cond_destroy(&x->changed);
+        pthread_mutex_destroy(&x->lock);
+        free(x);
+    }
+}
+
+/* Under the lock: somebody who waits may go on. */
+static bool changed(struct oar_exchange *x)
+{
+    pthread_cond_broadcast(&x->changed);
+    bool any = false;
+    for (int i = 0; i < OAR_WAITERS; i++) {
+        any = any || x->waiter[i];
+    }
+    return any;
+}
+
+/* On the loop's thread: the application looks in the next batch. */
+static void notice(struct oar_exchange *x, bool any)
+{
+    if (any && oar_list_empty(&x->notice)) {
+        oar_list_append(&x->thread->notices, &oar_exchange_share(x)->notice);
+    }
+}
+
+bool oar_exchange_put_body(struct oar_exchange *x, struct oar_slice piece, bool *full)
+{
+    pthread_mutex_lock(&x->lock);
+    oar_buf_put(&x->body, piece.ptr, piece.len);
+    bool ok = !x->body.failed;
+    bool any = changed(x);
+    *full = x->body.len >= OAR_STREAM_WINDOW;
+    pthread_mutex_unlock(&x->lock);
+    notice(x, any);
+    return ok;
+}
+
+void oar_exchange_end_body(struct oar_exchange *x, enum oar_body state)
+{
+    pthread_mutex_lock(&x->lock);
+    x->body_state = state;
+    bool any = changed(x);
+    pthread_mutex_unlock(&x->lock);
+    notice(x, any);
+}
+
+void oar_exchange_gone(struct oar_exchange *x, bool overdue)
+{
+    pthread_mutex_lock(&x->lock);
+    x->gone = true;
+    x->overdue = x->overdue || overdue;
+    if (x->body_state == OAR_BODY_MORE) {
+        x->body_state = OAR_BODY_CUT;
+    }
+    bool any = changed(x);
+    pthread_mutex_unlock(&x->lock);
+    notice(x, any);
+}
+
+void oar_exchange_sent(struct oar_exchange *x, size_t unsent)
+{
+    pthread_mutex_lock(&x->lock);
+    x->unsent = unsent;
+    bool any = unsent + x->out.len < OAR_STREAM_WINDOW && changed(x);
+    pthread_mutex_unlock(&x->lock);
+    notice(x, any);
+}
+
+void oar_exchange_close(struct oar_request *r)
+{
+    struct oar_exchange *x = atomic_load_explicit(&r->exchange, memory_order_acquire);
+    if (!x) {
+        return;
+    }
+    pthread_mutex_lock(&x->lock);
+    x->request = NULL;
+    if (x->body_state == OAR_BODY_MORE) {
+        x->body_state = OAR_BODY_CUT;
+    }
+    bool any = changed(x);
+    pthread_mutex_unlock(&x->lock);
+    notice(x, any);
+    atomic_store_explicit(&r->exchange, NULL, memory_order_relaxed);
+    oar_exchange_drop(x);
+}
+
+/* Any thread, under the lock: the loop has something to take. */
+static bool must_post(struct oar_exchange *x)
+{
+    if (!x->request || atomic_exchange_explicit(&x->posted, true, memory_order_acq_rel)) {
+        return false;
+    }
+    oar_exchange_share(x);
+    return true;
+}
+
+static void post(struct oar_exchange *x)
+{
+    struct oar_thread *t = x->thread;
+    struct oar_exchange *top = atomic_load_explicit(&t->posted, memory_order_relaxed);
+    do {
+        x->posted_next = top;
+    } while (!atomic_compare_exchange_weak_explicit(&t->posted, &top, x, memory_order_release,
+                                                    memory_order_relaxed));
+    if (!top &&
+        !pthread_equal(t->self, pthread_self())) { /* the thread itself looks before it waits */
+        oar_thread_wake(t);
+    }
+}
+
+void oar_exchange_post(struct oar_exchange *x)
+{
+    pthread_mutex_lock(&x->lock);
+    if (must_post(x)) {
+        post(x);
+    }
+    pthread_mutex_unlock(&x->lock);
+}
+
+void oar_exchange_take_posted(struct oar_thread *t)
+{
+    struct oar_exchange *x = atomic_exchange_explicit(&t->posted, NULL, memory_order_acquire);
+    while (x) {
+        struct oar_exchange *next = x->posted_next;
+        atomic_store_explicit(&x->posted, false, memory_order_release);
+        oar_stream_serve(x);
+        oar_exchange_drop(x);
+        x = next;
+    }
+}
+
+struct oar_exchange *oar_exchange_notice(struct oar_thread *t)
+{
+    struct oar_link *l = oar_list_pop(&t->notices);
+    return l ? OAR_CONTAINER_OF(l, struct oar_exchange, notice) : NULL;
+}
+
+struct oar_exchange *oar_exchange_open(struct oar_request *r)
+{
+    struct oar_exchange *x = oar_exchange_of(r);
+    return x ? oar_exchange_share(x) : NULL;
+}
+
+enum oar_body oar_exchange_take_body(struct oar_exchange *x, struct oar_buf *into, bool wait)
+{
+    pthread_mutex_lock(&x->lock);
+    if (!x->body_wanted && must_post(x)) { /* 100 Continue may be due */
+        post(x);
+    }
+    x->body_wanted = true;
+    while (wait && x->body.len == 0 && x->body_state == OAR_BODY_MORE) {
+        pthread_cond_wait(&x->changed, &x->lock);
+    }
+    if (x->body.len >= OAR_STREAM_WINDOW && must_post(x)) { /* the socket is not being read */
+        post(x);
+    }
+    *into = x->body;
+    x->body = (struct oar_buf){0};
+    enum oar_body state = into->len ? OAR_BODY_MORE : x->body_state;
+    pthread_mutex_unlock(&x->lock);
+    return state;
+}
+
+/* Under the lock. */
+static bool no_room(const struct oar_exchange *x)
+{
+    return !x->gone && x->request && x->out.len + x->unsent >= OAR_STREAM_WINDOW;
+}
+
+enum oar_room oar_exchange_write(struct oar_exchange *x, const char *bytes, size_t len, bool wait)
+{
+    enum oar_room room = OAR_ROOM_GONE;
+    pthread_mutex_lock(&x->lock);
+    if (!x->gone && x->request && !x->ended) {
+        oar_buf_put(&x->out, bytes, len);
+        if (must_post(x)) {
+            post(x);
+        }
+        while (wait && no_room(x)) {
+            pthread_cond_wait(&x->changed, &x->lock);
+        }
+        room = x->gone || !x->request ? OAR_ROOM_GONE : no_room(x) ? OAR_ROOM_WAIT : OAR_ROOM_OK;
+        room = x->out.failed ? OAR_ROOM_NO_MEMORY : room;
+    }
+    pthread_mutex_unlock(&x->lock);
+    return room;
+}
+
+void oar_exchange_end(struct oar_exchange *x, bool ok)
+{
+    pthread_mutex_lock(&x->lock);
+    x->ended = true;
+    x->aborted = x->aborted || !ok;
+    if (must_post(x)) {
+        post(x);
+    }
+    pthread_mutex_unlock(&x->lock);
+}
+
+bool oar_exchange_is_gone(struct oar_exchange *x)
+{
+    pthread_mutex_lock(&x->lock);
+    bool gone = x->gone;
+    pthread_mutex_unlock(&x->lock);
+    return gone;
+}
+
+/* Under the lock: what the waiter waits for is so. */
+static bool is_due(const struct oar_exchange *x, enum oar_waiter which)
+{
+    bool due = true;
+    switch (which) {
+    case OAR_WAIT_BODY: due = x->body.len > 0 || x->body_state != OAR_BODY_MORE; break;
+    case OAR_WAIT_ROOM: due = !no_room(x); break;
+    case OAR_WAIT_GONE: due = x->gone; break;
+    case OAR_WAIT_OVERDUE: due = x->overdue; break;
+    default: break;
+    }
+    return due;
+}
+
+bool oar_exchange_arm(struct oar_exchange *x, enum oar_waiter which, void *waiter)
+{
+    pthread_mutex_lock(&x->lock);
+    bool armed = !x->waiter[which] && !is_due(x, which);
+    if (armed) {
+        x->waiter[which] = waiter;
+    }
+    pthread_mutex_unlock(&x->lock);
+    return armed;
+}
+
+void *oar_exchange_disarm(struct oar_exchange *x, enum oar_waiter which, bool *due)
+{
+    pthread_mutex_lock(&x->lock);
+    void *waiter = x->waiter[which];
+    bool is = is_due(x, which);
+    if (due && !is && x->request) {
+        waiter = NULL; /* stays armed */
+    } else {
+        x->waiter[which] = NULL;
+    }
+    if (due) {
+        *due = is;
+    }
+    pthread_mutex_unlock(&x->lock);
+    return waiter;
+}
