@@ -86,7 +86,7 @@ UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 
 # A unit test includes the .c it tests, statics and all; it is always built with ASan and UBSan.
-$(BUILD)/unit/%: tests/unit/%.c tests/unit/test.h $(wildcard shared/*.c master/*.c worker/*.c) $(HEADERS)
+$(BUILD)/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h) $(wildcard shared/*.c master/*.c worker/*.c) $(HEADERS)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  cc    $<")
 	$(Q)$(CC) $(WARN) -Wno-unused-function $(CPPFLAGS) -fno-common -O1 -g $(SANITIZE) $< -o $@ -lcmocka -lhttp_parser -lev -lcjson -lpthread -lm -ldl
@@ -125,11 +125,11 @@ test: build $(BUILD)/load ## all tests: units under sanitizers, HTTP cases, end 
 	@$(VENV_PYTHON) -m pytest -q $(PYTEST)
 
 FUZZ := $(BUILD)/fuzz
-fuzz: setup ## fuzz the HTTP parsers, the manifest reader and the route matcher for TIME=60 seconds each
+fuzz: setup ## fuzz the HTTP parsers, routes, and proxies' headers for TIME=60 seconds each
 	@scripts/packages.sh test fuzz
-	@mkdir -p $(FUZZ)/http $(FUZZ)/route
-	@python3 scripts/fuzz_seeds.py $(FUZZ)/seeds
-	@for t in http route; do \
+	@mkdir -p $(FUZZ)/http $(FUZZ)/route $(FUZZ)/origin
+	@python3 scripts/fuzz_seeds.py $(FUZZ)/seeds $(FUZZ)/seeds-origin
+	@for t in http route origin; do \
 	    clang -std=c11 $(CPPFLAGS) -O1 -g -Wall -Wextra -Wno-unused-function -Werror -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 	        tests/fuzz/fuzz_$$t.c -o $(FUZZ)/fuzz_$$t -lhttp_parser -lcjson; \
 	done
@@ -137,6 +137,8 @@ fuzz: setup ## fuzz the HTTP parsers, the manifest reader and the route matcher 
 	    -artifact_prefix=$(FUZZ)/http- $(FUZZ)/http $(FUZZ)/seeds
 	$(FUZZ)/fuzz_route -max_total_time=$(or $(TIME),60) -max_len=16384 -timeout=5 -print_final_stats=1 -verbosity=0 $(FUZZ_FLAGS) \
 	    -artifact_prefix=$(FUZZ)/route- $(FUZZ)/route tests/fuzz/route_seeds
+	$(FUZZ)/fuzz_origin -max_total_time=$(or $(TIME),60) -max_len=2300 -timeout=5 -print_final_stats=1 -verbosity=0 $(FUZZ_FLAGS) \
+	    -artifact_prefix=$(FUZZ)/origin- $(FUZZ)/origin $(FUZZ)/seeds-origin
 
 # The end-to-end tests on a server, a bridge and interpreters that are all built with a sanitizer.
 # A report makes the process that it is about end with status 99, which no test takes for a good end.

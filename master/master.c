@@ -19,6 +19,7 @@
 #include "master/children.h"
 #include "master/loader.h"
 #include "master/policy.h"
+#include "master/status.h"
 #include "oarlock/log.h"
 #include "shared/net.h"
 
@@ -33,8 +34,9 @@ struct master {
     ev_io control[OAR_MAX_WORKERS];
     ev_io loader_io;
     ev_timer loader_timer, policy_timer;
-    ev_signal on_term, on_int, on_chld, on_hup;
+    ev_signal on_term, on_int, on_chld, on_hup, on_usr1;
     int listeners[OAR_MAX_LISTENERS];
+    bool inherited[OAR_MAX_LISTENERS]; /* whose file is not ours to remove */
     int n_listeners;
     char runtime[128];
     uint32_t generation;
@@ -242,6 +244,14 @@ static void on_hangup(struct ev_loop *ev, ev_signal *w, int events)
     oar_log(OAR_LOG_WARNING, "SIGHUP: this version cannot reload; restart the server instead");
 }
 
+static void on_status_signal(struct ev_loop *ev, ev_signal *w, int events)
+{
+    (void)ev, (void)w, (void)events;
+    if (m.spawn.shm) {
+        oar_status_log(m.spawn.shm);
+    }
+}
+
 static void reaped(pid_t pid, int status)
 {
     char how[200];
@@ -258,8 +268,11 @@ static void reaped(pid_t pid, int status)
             oar_child_clear_slots(m.spawn.shm, (uint32_t)i);
             bool expected =
                 m.policy.phase == OAR_STOPPING && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-            oar_log(expected ? OAR_LOG_DEBUG : OAR_LOG_ERROR, "worker %d [%d] %s", i, (int)pid,
-                    how);
+            bool well = WIFEXITED(status) && WEXITSTATUS(status) == 0; /* somebody told it to */
+            oar_log(expected ? OAR_LOG_DEBUG
+                    : well   ? OAR_LOG_INFO
+                             : OAR_LOG_ERROR,
+                    "worker %d [%d] %s", i, (int)pid, how);
             happened(OAR_EV_DIED, i);
         }
     }
@@ -282,6 +295,8 @@ static void watch_signals(void)
     ev_signal_init(&m.on_int, on_stop_signal, SIGINT);
     ev_signal_init(&m.on_chld, on_child, SIGCHLD);
     ev_signal_init(&m.on_hup, on_hangup, SIGHUP);
+    ev_signal_init(&m.on_usr1, on_status_signal, SIGUSR1);
+    ev_signal_start(m.ev, &m.on_usr1);
     ev_signal_start(m.ev, &m.on_term);
     ev_signal_start(m.ev, &m.on_int);
     ev_signal_start(m.ev, &m.on_chld);
@@ -301,14 +316,16 @@ static void raise_descriptor_limit(void)
 
 static enum oar_status listen_all(struct oar_err *err)
 {
+    const struct oar_listen_options options = {(int)m.config->backlog, m.config->unix_mode,
+                                               m.config->unix_owner};
     for (int i = 0; i < m.config->bind.count; i++) {
         struct oar_address address;
         const char *text = m.config->bind.at[i];
         if (oar_net_parse(text, &address, err) != OAR_OK ||
-            oar_net_listen(&address, text, (int)m.config->backlog, &m.listeners[i], err) !=
-                OAR_OK) {
+            oar_net_listen(&address, text, &options, &m.listeners[i], err) != OAR_OK) {
             return OAR_ERR;
         }
+        m.inherited[i] = address.fd >= 0;
         m.n_listeners++;
     }
     return OAR_OK;
@@ -319,7 +336,7 @@ static void close_all(void)
     for (int i = 0; i < m.n_listeners; i++) {
         char where[160];
         oar_net_describe(m.listeners[i], where, sizeof where);
-        if (strncmp(where, "unix:", 5) == 0) {
+        if (strncmp(where, "unix:", 5) == 0 && !m.inherited[i]) {
             unlink(where + 5);
         }
         close(m.listeners[i]);

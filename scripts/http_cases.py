@@ -1,4 +1,4 @@
-"""Reads what the HTTP tests share: the cases of tests/http and the rules of worker/http_gate.h."""
+"""Reads what the HTTP tests share: the cases of tests/http and the rules of include/oarlock/rules.h."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def rules() -> dict[str, int]:
     """Each rule of the gate with the status that it answers."""
-    text = (ROOT / "worker/http_gate.h").read_text()
+    text = (ROOT / "include/oarlock/rules.h").read_text()
     return {name: int(status) for name, status in re.findall(r"RULE\((\w+), (\d+),", text)}
 
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "shared/option.h"
+#include "shared/peer.h"
 
 const struct oar_option oar_options[] = {
 #define OAR_ROW(kind_, field_, flag_, default_, least_, most_, metavar_, group_, help_) \
@@ -260,6 +261,24 @@ static enum oar_status check_target(const struct oar_config *cfg, struct oar_err
     return oar_err_set(err, "no application was named: give module:attribute, such as main:app");
 }
 
+enum oar_forwarded oar_config_forwarded(const struct oar_config *cfg)
+{
+    return strcmp(cfg->proxy_headers, "x-forwarded") == 0 ? OAR_FORWARDED_X
+           : strcmp(cfg->proxy_headers, "forwarded") == 0 ? OAR_FORWARDED_RFC7239
+                                                          : OAR_FORWARDED_OFF;
+}
+
+/* Options whose text has a form of its own. */
+static enum oar_status check_words(const struct oar_config *cfg, struct oar_err *err)
+{
+    struct oar_networks networks;
+    if (*cfg->unix_mode == '\0' || strspn(cfg->unix_mode, "01234567") != strlen(cfg->unix_mode) ||
+        strlen(cfg->unix_mode) > 4) {
+        return oar_err_set(err, "--unix-mode: '%s' is no mode in octal, like 660", cfg->unix_mode);
+    }
+    return oar_networks_parse(cfg->trusted_proxies, "--trusted-proxies", &networks, err);
+}
+
 enum oar_status oar_config_parse(struct oar_config *cfg, int argc, char **argv, char **environ_,
                                  struct oar_err *err)
 {
@@ -286,6 +305,9 @@ enum oar_status oar_config_parse(struct oar_config *cfg, int argc, char **argv, 
     }
     if (status == OAR_OK && cfg->bind.count == 0) {
         cfg->bind.at[cfg->bind.count++] = "127.0.0.1:8000";
+    }
+    if (status == OAR_OK) {
+        status = check_words(cfg, err);
     }
     return status == OAR_OK ? check_target(cfg, err) : status;
 }

@@ -7,9 +7,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -27,10 +31,33 @@ static enum oar_status parse_unix(const char *path, struct oar_address *out, str
     return OAR_OK;
 }
 
+/* A socket that whoever started the server has opened: systemd (the first is fd:3), a supervisor. */
+static enum oar_status parse_inherited(const char *text, struct oar_address *out,
+                                       struct oar_err *err)
+{
+    char *end;
+    long fd = strtol(text + 3, &end, 10);
+    int listening = 0;
+    socklen_t len = sizeof listening;
+    if (text[3] == '\0' || *end != '\0' || fd < 0 || fd > INT_MAX ||
+        getsockopt((int)fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) != 0 || !listening) {
+        return oar_err_set(err,
+                           "--bind %s: the server was not started with a listening socket there "
+                           "(systemd passes the first as fd:3)",
+                           text);
+    }
+    out->fd = (int)fd;
+    return OAR_OK;
+}
+
 enum oar_status oar_net_parse(const char *text, struct oar_address *out, struct oar_err *err)
 {
     char host[256] = "127.0.0.1";
     memset(out, 0, sizeof *out);
+    out->fd = -1;
+    if (strncmp(text, "fd:", 3) == 0) {
+        return parse_inherited(text, out, err);
+    }
     if (strncmp(text, "unix:", 5) == 0) {
         return parse_unix(text + 5, out, err);
     }
@@ -41,7 +68,8 @@ enum oar_status oar_net_parse(const char *text, struct oar_address *out, struct 
     long number = strtol(port, &end, 10);
     if (*port == '\0' || *end != '\0' || number < 0 || number > 65535 || len >= sizeof host) {
         return oar_err_set(
-            err, "--bind %s: give HOST:PORT (port 0 to 65535), [IPV6]:PORT or unix:PATH", text);
+            err, "--bind %s: give HOST:PORT (port 0 to 65535), [IPV6]:PORT, unix:PATH or fd:N",
+            text);
     }
     bool bracketed = len >= 2 && text[0] == '[' && text[len - 1] == ']';
     if (len > 0) {
@@ -105,12 +133,67 @@ static enum oar_status cannot_bind(const struct oar_address *address, const char
     return oar_err_set(err, "--bind %s: %s", text, strerror(error));
 }
 
-enum oar_status oar_net_listen(const struct oar_address *address, const char *text, int backlog,
-                               int *fd, struct oar_err *err)
+static enum oar_status adopt(int inherited, const char *text, int *fd, struct oar_err *err)
+{
+    int one = 1;
+    int flags = fcntl(inherited, F_GETFL);
+    if (flags < 0 || fcntl(inherited, F_SETFL, flags | O_NONBLOCK) != 0 ||
+        fcntl(inherited, F_SETFD, FD_CLOEXEC) != 0) {
+        return oar_err_set(err, "--bind %s: %s", text, strerror(errno));
+    }
+    (void)setsockopt(inherited, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* unless it is unix */
+    (void)setsockopt(inherited, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    *fd = inherited;
+    return OAR_OK;
+}
+
+/* The file has no permission at all between bind and here. */
+static enum oar_status give_unix_path(const char *path, const char *text,
+                                      const struct oar_listen_options *options, struct oar_err *err)
+{
+    char user[64];
+    uid_t uid = (uid_t)-1;
+    gid_t gid = (gid_t)-1;
+    size_t len = strcspn(options->unix_owner, ":");
+    const char *group = options->unix_owner[len] ? options->unix_owner + len + 1 : "";
+    snprintf(user, sizeof user, "%.*s", (int)len, options->unix_owner);
+    const struct passwd *pw = *user ? getpwnam(user) : NULL;
+    const struct group *gr = *group ? getgrnam(group) : NULL;
+    if ((*user && !pw) || (*group && !gr)) {
+        return oar_err_set(err, "--unix-owner %s: there is no such %s", options->unix_owner,
+                           *user && !pw ? "user" : "group");
+    }
+    uid = pw ? pw->pw_uid : uid;
+    gid = gr ? gr->gr_gid : pw ? pw->pw_gid : gid;
+    if (((pw || gr) && chown(path, uid, gid) != 0) ||
+        chmod(path, (mode_t)strtoul(options->unix_mode, NULL, 8)) != 0) {
+        return oar_err_set(err, "--bind %s: cannot set its owner or mode: %s", text,
+                           strerror(errno));
+    }
+    return OAR_OK;
+}
+
+/* bind, with no permission for anybody on a unix socket's file. */
+static int bind_closed(int s, const struct oar_address *address, bool is_unix)
+{
+    mode_t old = is_unix ? umask(0777) : 0;
+    int rc = bind(s, &address->any, address->len);
+    if (is_unix) {
+        umask(old);
+    }
+    return rc;
+}
+
+enum oar_status oar_net_listen(const struct oar_address *address, const char *text,
+                               const struct oar_listen_options *options, int *fd,
+                               struct oar_err *err)
 {
     int one = 1;
     bool is_unix = address->any.sa_family == AF_UNIX;
     *fd = -1;
+    if (address->fd >= 0) {
+        return adopt(address->fd, text, fd, err);
+    }
     if (is_unix && clear_unix_path(address, text, err) != OAR_OK) {
         return OAR_ERR;
     }
@@ -127,10 +210,15 @@ enum oar_status oar_net_listen(const struct oar_address *address, const char *te
     if (address->any.sa_family == AF_INET6) {
         setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
     }
-    if (bind(s, &address->any, address->len) != 0 || listen(s, backlog) != 0) {
+    if (bind_closed(s, address, is_unix) != 0 || listen(s, options->backlog) != 0) {
         int error = errno;
         close(s);
         return cannot_bind(address, text, error, err);
+    }
+    if (is_unix && give_unix_path(address->un.sun_path, text, options, err) != OAR_OK) {
+        unlink(address->un.sun_path);
+        close(s);
+        return OAR_ERR;
     }
     *fd = s;
     return OAR_OK;

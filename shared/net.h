@@ -15,14 +15,22 @@ struct oar_address {
         struct sockaddr_un un;
     };
     socklen_t len;
+    int fd; /* an inherited socket; -1: one has to be made */
 };
 
-/* "HOST:PORT", "[V6]:PORT", "PORT" or "unix:PATH". Names are resolved once, here. */
+struct oar_listen_options {
+    int backlog;
+    const char *unix_mode;  /* octal */
+    const char *unix_owner; /* "user[:group]" or "" */
+};
+
+/* "HOST:PORT", "[V6]:PORT", "PORT", "unix:PATH" or "fd:N". Names are resolved once, here. */
 enum oar_status oar_net_parse(const char *text, struct oar_address *out, struct oar_err *err);
 /* A listening, non-blocking, close-on-exec socket; an address in use is refused with its owner's
  * pid. */
-enum oar_status oar_net_listen(const struct oar_address *address, const char *text, int backlog,
-                               int *fd, struct oar_err *err);
+enum oar_status oar_net_listen(const struct oar_address *address, const char *text,
+                               const struct oar_listen_options *options, int *fd,
+                               struct oar_err *err);
 /* "http://127.0.0.1:8000" or "unix:/run/x.sock": where a client finds the socket. */
 void oar_net_describe(int fd, char *out, size_t room);
 /* The pid of a process that listens on the address; 0: not to be found (another user's). */

@@ -84,7 +84,8 @@ struct oar_host {
     void *(*disarm)(struct oar_exchange *x, enum oar_waiter which, bool *due);
     bool (*stopping)(struct oar_thread *t); /* drained: the loop may end */
     struct oar_slot *(*slot)(struct oar_thread *t);
-    const struct oar_peer *(*peer)(const struct oar_request *r);
+    /* Who speaks; any thread. `host` points into the request's head. */
+    void (*origin)(const struct oar_request *r, struct oar_origin *out);
     void (*log)(enum oar_log_level level, const char *fmt, ...) OAR_PRINTF(2, 3);
     void (*log_text)(enum oar_log_level level, struct oar_slice text);
 };

@@ -53,7 +53,8 @@ static bool run_first(struct oar_thread *t, struct oar_conn *c)
     struct oar_request *r = c->first;
     enum oar_call result = OAR_CALL_DONE;
     if (r->call_app && OAR_UNLIKELY(too_many(t))) {
-        oar_dispatch_error(c, r, 503, "more requests are in progress than --max-in-flight");
+        oar_dispatch_error(c, r, 503, oar_rules[OAR_RULE_IN_FLIGHT].text);
+        oar_conn_count_refusal(t->slot, OAR_RULE_IN_FLIGHT);
         r->response.fields = OAR_LIT("retry-after: 1\r\n");
     }
     if (r->call_app) {

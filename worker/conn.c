@@ -56,7 +56,13 @@ void oar_conn_open(struct oar_thread *t, int fd, const struct oar_peer *peer)
     OAR_SET(t->slot->connections, t->n_conns);
     ev_io_init(&c->io, on_io, fd, EV_READ);
     ev_io_start(t->ev, &c->io);
-    oar_conn_deadline(c, OAR_DL_IDLE);
+    c->proxy_due = t->worker->config->proxy_protocol;
+    oar_conn_deadline(c, c->proxy_due ? OAR_DL_HEAD : OAR_DL_IDLE);
+    if (c->proxy_due && !oar_networks_have(&t->worker->trusted, &c->peer)) {
+        oar_conn_count_refusal(t->slot, OAR_RULE_PROXY_HEADER);
+        oar_log(OAR_LOG_DEBUG, "closed a connection from outside of --trusted-proxies");
+        oar_conn_close(c);
+    }
 }
 
 static void conn_free(struct oar_conn *c)
@@ -148,13 +154,16 @@ void oar_conn_expired(struct oar_conn *c)
         return;
     }
     OAR_ADD(c->t->slot->timeouts, 1);
+    if (c->proxy_due) { /* a proxy that says nothing would not understand HTTP */
+        oar_conn_close(c);
+        return;
+    }
     switch (kind) {
-    case OAR_DL_HEAD: oar_conn_refuse(c, 408, "the head took longer than --head-timeout"); break;
-    case OAR_DL_BODY:
-        oar_conn_refuse(c, 408, "the body took longer than --body-timeout, slower than --min-rate");
-        break;
+    case OAR_DL_HEAD: oar_conn_refuse(c, OAR_RULE_HEAD_DEADLINE); break;
+    case OAR_DL_BODY: oar_conn_refuse(c, OAR_RULE_BODY_DEADLINE); break;
     case OAR_DL_HANDLER:
-        oar_conn_abandon(c, 504, "the handler took longer than --handler-timeout");
+        oar_conn_count_refusal(c->t->slot, OAR_RULE_HANDLER_DEADLINE);
+        oar_conn_abandon(c, OAR_RULE_HANDLER_DEADLINE);
         break;
     case OAR_DL_WRITE: c->reset = true; /* fall through */
     default: oar_conn_close(c); return;
@@ -197,10 +206,10 @@ static void set_deadline(struct oar_conn *c)
 {
     bool handler =
         c->first && c->first->state == OAR_REQ_RUNNING && c->t->durations[OAR_DL_HANDLER] > 0;
-    enum oar_deadline kind = c->reading && !c->paused ? OAR_DL_BODY
-                             : c->head_partial        ? OAR_DL_HEAD
-                             : handler                ? OAR_DL_HANDLER
-                                                      : OAR_DL_IDLE;
+    enum oar_deadline kind = c->reading && !c->paused          ? OAR_DL_BODY
+                             : c->head_partial || c->proxy_due ? OAR_DL_HEAD
+                             : handler                         ? OAR_DL_HANDLER
+                                                               : OAR_DL_IDLE;
     if (kind == OAR_DL_IDLE && c->first) {
         oar_list_remove(&c->deadline); /* a handler has all the time it wants */
     } else if (kind == OAR_DL_IDLE || oar_list_empty(&c->deadline) || c->deadline_kind != kind) {

@@ -59,7 +59,7 @@ void oar_conn_deadline(struct oar_conn *c, enum oar_deadline kind);
 void oar_conn_receive(struct oar_conn *c);
 void oar_conn_parse(struct oar_conn *c);
 /* Queues a response that closes the connection, for a request that cannot be understood. */
-void oar_conn_refuse(struct oar_conn *c, uint16_t status, const char *why);
+void oar_conn_refuse(struct oar_conn *c, enum oar_rule rule);
 
 /* conn_out.c: responses to bytes */
 void oar_conn_free_body(struct oar_conn *c);
@@ -81,13 +81,19 @@ void oar_stream_serve(struct oar_exchange *x);
 void oar_stream_flushed(struct oar_conn *c);
 /* Answers in place of a handler that still runs, and closes; what the handler says is thrown away.
  */
-void oar_conn_abandon(struct oar_conn *c, uint16_t status, const char *why);
+void oar_conn_abandon(struct oar_conn *c, enum oar_rule rule);
 
 /* Enough of its responses wait: no other handler runs for it before they are sent. */
 static inline bool oar_conn_has_much(const struct oar_conn *c)
 {
     return c->out_to - c->out_from + c->unsent.len >=
            (size_t)c->t->worker->config->max_connection_memory;
+}
+
+static inline void oar_conn_count_refusal(struct oar_slot *slot, enum oar_rule rule)
+{
+    OAR_ADD(slot->refused, 1);
+    OAR_ADD(slot->refused_by[rule], 1);
 }
 
 static inline size_t oar_conn_unsent(const struct oar_conn *c)

@@ -103,7 +103,7 @@ static void append(struct oar_conn *c, struct oar_request *r)
 }
 
 /* The handler of `reading` has begun, so it cannot simply be given another answer. */
-static bool refuse_running(struct oar_conn *c, uint16_t status, const char *why)
+static bool refuse_running(struct oar_conn *c, enum oar_rule rule)
 {
     if (c->reading && c->reading->state == OAR_REQ_STREAMING) {
         c->reset = true; /* a part of the response is out: cutting it is all that is left */
@@ -111,22 +111,24 @@ static bool refuse_running(struct oar_conn *c, uint16_t status, const char *why)
         return true;
     }
     if (c->reading && c->reading->state == OAR_REQ_RUNNING) {
-        oar_conn_abandon(c, status, why);
+        oar_conn_abandon(c, rule);
         return true;
     }
     return false;
 }
 
-void oar_conn_refuse(struct oar_conn *c, uint16_t status, const char *why)
+void oar_conn_refuse(struct oar_conn *c, enum oar_rule rule)
 {
-    if (refuse_running(c, status, why)) {
+    uint16_t status = oar_rules[rule].status;
+    const char *why = oar_rules[rule].text;
+    oar_conn_count_refusal(c->t->slot, rule);
+    if (refuse_running(c, rule)) {
         return;
     }
     struct oar_request *r = c->reading ? c->reading : oar_arena_take(&c->arena, sizeof *r);
     c->close_after = c->refused = true;
     c->head_partial = false;
     c->in_at = c->in_len; /* what follows cannot be trusted to be a request */
-    OAR_ADD(c->t->slot->refused, 1);
     oar_log(OAR_LOG_DEBUG, "refused a request with %u: %s", status, why);
     if (!r) {
         return;
@@ -144,11 +146,6 @@ void oar_conn_refuse(struct oar_conn *c, uint16_t status, const char *why)
     r->keep_alive = false;
     oar_dispatch_error(c, r, status, why);
     r->state = OAR_REQ_READY;
-}
-
-static void refuse_rule(struct oar_conn *c, enum oar_rule rule)
-{
-    oar_conn_refuse(c, oar_rules[rule].status, oar_rules[rule].text);
 }
 
 /* A request for a head that has been parsed; NULL: no memory. */
@@ -212,10 +209,8 @@ static uint64_t body_limit(const struct oar_conn *c, const struct oar_request *r
 
 static void refuse_length(struct oar_conn *c, const struct oar_request *r)
 {
-    oar_conn_refuse(c, 413,
-                    r->call_app && r->route->max_body != OAR_BODY_DEFAULT
-                        ? "the body is longer than the route's max_body"
-                        : "the body is longer than --max-body");
+    bool own = r->call_app && r->route->max_body != OAR_BODY_DEFAULT;
+    oar_conn_refuse(c, own ? OAR_RULE_ROUTE_BODY_LENGTH : OAR_RULE_BODY_LENGTH);
 }
 
 /* The head is complete, a body follows. false: refused. */
@@ -241,7 +236,7 @@ static bool begin_body(struct oar_conn *c, struct oar_request *r, uint64_t lengt
     if (r->call_app && (r->route->flags & OAR_ROUTE_STREAM)) {
         struct oar_exchange *x = oar_exchange_of(r);
         if (!x) {
-            oar_conn_refuse(c, 503, "no memory for the request");
+            oar_conn_refuse(c, OAR_RULE_MEMORY);
             return false;
         }
         r->streams_body = true;
@@ -277,12 +272,12 @@ static bool parse_head(struct oar_conn *c)
     }
     c->head_partial = false;
     if (result == OAR_PARSE_REFUSED) {
-        refuse_rule(c, parsed.rule);
+        oar_conn_refuse(c, parsed.rule);
         return false;
     }
     struct oar_request *r = request_new(c, head, &parsed, result == OAR_PARSE_MESSAGE);
     if (!r) {
-        oar_conn_refuse(c, 503, "no memory for the request");
+        oar_conn_refuse(c, OAR_RULE_MEMORY);
         return false;
     }
     c->in_at += parsed.head_len;
@@ -307,7 +302,7 @@ static bool body_piece(struct oar_conn *c, struct oar_slice piece, bool whole)
     if (r->streams_body) {
         bool ok = oar_exchange_put_body(oar_exchange_of(r), piece, &c->paused);
         if (!ok) {
-            oar_conn_refuse(c, 503, "no memory for the body");
+            oar_conn_refuse(c, OAR_RULE_MEMORY);
         }
         return ok;
     }
@@ -323,9 +318,7 @@ static bool body_piece(struct oar_conn *c, struct oar_slice piece, bool whole)
     oar_buf_put(&c->body, piece.ptr, piece.len);
     c->t->buffered += c->body.cap - before;
     if (c->body.failed || c->t->buffered > c->t->max_buffered) {
-        oar_conn_refuse(c, 503,
-                        c->body.failed ? "no memory for the body"
-                                       : "the bodies in this worker are more than --max-buffered");
+        oar_conn_refuse(c, c->body.failed ? OAR_RULE_MEMORY : OAR_RULE_BUFFERED);
         return false;
     }
     return true;
@@ -356,7 +349,7 @@ static bool parse_chunks(struct oar_conn *c)
         oar_parse_chunks(&c->chunks, (size_t)c->t->worker->config->max_head, c->in->data + c->in_at,
                          c->in_len - c->in_at, &used, &piece);
     if (result == OAR_PARSE_REFUSED) {
-        refuse_rule(c, c->chunks.rule);
+        oar_conn_refuse(c, c->chunks.rule);
         return false;
     }
     c->in_at += (uint32_t)used;
@@ -387,6 +380,25 @@ static bool parse_body(struct oar_conn *c)
     return true;
 }
 
+/* The header before the first request. What is none closes the connection without a word: the
+ * other side does not speak HTTP yet. */
+static bool parse_proxy(struct oar_conn *c)
+{
+    size_t used = 0;
+    enum oar_parse_result result =
+        oar_proxy_parse(c->in->data + c->in_at, c->in_len - c->in_at, &c->peer, &used);
+    if (result == OAR_PARSE_MESSAGE) {
+        c->in_at += (uint32_t)used;
+        c->proxy_due = false;
+    } else if (result == OAR_PARSE_REFUSED) {
+        oar_conn_count_refusal(c->t->slot, OAR_RULE_PROXY_HEADER);
+        oar_log(OAR_LOG_DEBUG, "closed a connection that does not begin with a PROXY header");
+        c->close_after = true; /* oar_conn_continue closes */
+        c->in_at = c->in_len;
+    }
+    return result == OAR_PARSE_MESSAGE;
+}
+
 /* Requests behind one that is in progress wait in the input once there are enough of them. */
 static bool may_parse_more(const struct oar_conn *c)
 {
@@ -407,7 +419,9 @@ void oar_conn_parse(struct oar_conn *c)
             c->in_at = c->in_len = c->first ? c->in_pin : 0;
             break;
         }
-        if (c->reading) {
+        if (c->proxy_due) {
+            goes_on = parse_proxy(c);
+        } else if (c->reading) {
             goes_on = parse_body(c);
         } else if (may_parse_more(c)) {
             goes_on = parse_head(c);

@@ -133,8 +133,10 @@ void oar_stream_flushed(struct oar_conn *c)
     oar_exchange_sent(x, oar_conn_unsent(c));
 }
 
-void oar_conn_abandon(struct oar_conn *c, uint16_t status, const char *why)
+void oar_conn_abandon(struct oar_conn *c, enum oar_rule rule)
 {
+    uint16_t status = oar_rules[rule].status;
+    const char *why = oar_rules[rule].text;
     struct oar_thread *t = c->t;
     struct oar_request *running = c->first;
     struct oar_request answer = {.minor = running->minor, .method = running->method, .conn = c};
@@ -148,6 +150,6 @@ void oar_conn_abandon(struct oar_conn *c, uint16_t status, const char *why)
     c->reading = NULL;
     c->in_at = c->in_len;
     if (x) {
-        oar_exchange_gone(x, status == 504);
+        oar_exchange_gone(x, rule == OAR_RULE_HANDLER_DEADLINE);
     }
 }

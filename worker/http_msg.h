@@ -7,15 +7,16 @@
 #include <stdatomic.h>
 
 #include "oarlock/route.h"
+#include "shared/peer.h"
 
 struct oar_conn;
 struct oar_exchange;
 
-/* Who the client is. port 0 and an empty host: a unix socket. */
-struct oar_peer {
-    uint8_t family; /* AF_INET, AF_INET6, AF_UNIX */
-    uint16_t port;
-    uint8_t address[16]; /* network order */
+/* Who speaks, and to what: behind proxies not the connection's peer. */
+struct oar_origin {
+    struct oar_peer peer;
+    bool https;            /* the client spoke TLS with a proxy */
+    struct oar_slice host; /* as the client named it; empty: the Host field holds */
 };
 
 /* A header field; offsets from struct oar_request.head. Names are as the client spelt them. */

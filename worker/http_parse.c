@@ -68,7 +68,7 @@ static size_t authority_end(const char *p, size_t len, struct oar_slice *host)
     size_t scheme = len > 7 && strncasecmp(p, "http://", 7) == 0    ? 7
                     : len > 8 && strncasecmp(p, "https://", 8) == 0 ? 8
                                                                     : 0;
-    size_t n = scheme ? oar_span(p + scheme, p + len, OAR_HOST) : 0;
+    size_t n = scheme ? oar_host_span(p + scheme, p + len) : 0;
     bool ends = scheme + n == len || p[scheme + n] == '/' || p[scheme + n] == '?';
     *host = (struct oar_slice){p + scheme, n};
     return n > 0 && ends ? scheme + n : 0;
@@ -163,8 +163,7 @@ static enum step known_field(struct head *h, const char *name, size_t name_len,
     case 4:
         if (oar_is_name(name, "host", 4)) {
             REFUSE_IF(HOST_DOUBLE, ++h->hosts > 1);
-            REFUSE_IF(HOST_SYNTAX,
-                      oar_span(value.ptr, value.ptr + value.len, OAR_HOST) < value.len);
+            REFUSE_IF(HOST_SYNTAX, oar_host_span(value.ptr, value.ptr + value.len) < value.len);
             h->host = value;
         }
         break;
@@ -249,6 +248,9 @@ static enum step read_end(struct head *h, struct oar_slice target_host)
     REFUSE_IF(TARGET_HOST, target_host.len > 0 && h->hosts > 0 &&
                                (target_host.len != h->host.len ||
                                 strncasecmp(target_host.ptr, h->host.ptr, h->host.len) != 0));
+    REFUSE_IF(LENGTH_REQUIRED,
+              out->minor == 0 && h->lengths == 0 &&
+                  (out->method == OAR_POST || out->method == OAR_PUT || out->method == OAR_PATCH));
     REFUSE_IF(LENGTH_AND_CODING, h->lengths > 0 && h->codings > 0);
     out->keep_alive = !h->close && (out->minor == 1 || h->keep_alive);
     out->head_len = (uint32_t)(h->at - h->start);

@@ -228,9 +228,10 @@ static struct oar_slot *host_slot(struct oar_thread *t)
     return t->slot;
 }
 
-static const struct oar_peer *host_peer(const struct oar_request *r)
+static void host_origin(const struct oar_request *r, struct oar_origin *out)
 {
-    return &r->conn->peer;
+    const struct oar_worker *w = r->conn->t->worker;
+    oar_forwarded(w->forwarded, &w->trusted, &r->conn->peer, r, out);
 }
 
 const struct oar_host oar_host = {
@@ -252,7 +253,7 @@ const struct oar_host oar_host = {
     .disarm = oar_exchange_disarm,
     .stopping = host_stopping,
     .slot = host_slot,
-    .peer = host_peer,
+    .origin = host_origin,
     .log = oar_log,
     .log_text = oar_log_text,
 };

@@ -10,7 +10,7 @@
 #include "shared/buf.h"
 #include "shared/list.h"
 #include "worker/app.h"
-#include "worker/http_parse.h"
+#include "worker/origin.h"
 
 /* Deadlines of one kind have one duration, so a list in order of entry is in order of expiry:
  * entering, leaving and finding the next are O(1), whatever the number of connections. */
@@ -33,6 +33,8 @@ struct oar_worker {
     const int *listeners;
     int n_listeners;
     uint32_t index; /* of this worker */
+    enum oar_forwarded forwarded;
+    struct oar_networks trusted; /* proxies */
     _Atomic int draining;
     struct oar_thread *threads;
     int n_threads;

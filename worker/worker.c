@@ -133,8 +133,13 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
                             .listeners = args->listeners,
                             .n_listeners = args->n_listeners,
                             .index = args->index,
+                            .forwarded = oar_config_forwarded(args->config),
                             .n_threads = (int)args->shm->n_threads};
-    enum oar_status status = oar_bridge_open(args->config, &bridge, &err);
+    enum oar_status status =
+        oar_networks_parse(args->config->trusted_proxies, "--trusted-proxies", &w.trusted, &err);
+    if (status == OAR_OK) {
+        status = oar_bridge_open(args->config, &bridge, &err);
+    }
     if (status == OAR_OK) {
         w.app = bridge.app;
         bridge.args.routes = args->routes;

@@ -24,9 +24,19 @@ struct oar_strings {
 /* clang-format off */
 #define OAR_OPTIONS(OPTION)                                                                        \
     OPTION(LIST, bind, "bind", "127.0.0.1:8000", 0, 0, "ADDR", "Listening",                        \
-           "address to listen on: HOST:PORT, [IPV6]:PORT or unix:PATH; may be repeated")           \
+           "HOST:PORT, [IPV6]:PORT, unix:PATH or fd:N (inherited, listening); may be repeated")    \
     OPTION(INT, backlog, "backlog", "2048", 1, 65535, "N", "Listening",                            \
            "connections that the kernel queues before they are accepted")                          \
+    OPTION(STR, unix_mode, "unix-mode", "666", 0, 0, "MODE", "Listening",                          \
+           "permissions of unix sockets, in octal")                                                \
+    OPTION(STR, unix_owner, "unix-owner", "", 0, 0, "USER[:GROUP]", "Listening",                   \
+           "owner of unix sockets (default: who starts the server)")                               \
+    OPTION(STR, proxy_headers, "proxy-headers", "off", 0, 0, "off|x-forwarded|forwarded",          \
+           "Proxies", "fields in which trusted proxies say who the client is")                     \
+    OPTION(STR, trusted_proxies, "trusted-proxies", "127.0.0.1,::1,unix", 0, 0, "LIST",            \
+           "Proxies", "addresses and networks (CIDR) of proxies, separated by commas; *: everybody") \
+    OPTION(FLAG, proxy_protocol, "proxy-protocol", "", 0, 0, "", "Proxies",                        \
+           "every connection begins with a PROXY protocol header, from a trusted proxy")           \
     OPTION(AUTO, workers, "workers", "auto", 1, OAR_MAX_WORKERS, "N|auto", "Processes",            \
            "worker processes; auto: the container's share of cores with the GIL, 1 without")       \
     OPTION(AUTO, threads, "threads", "auto", 1, OAR_MAX_THREADS, "N|auto", "Processes",            \
@@ -118,6 +128,9 @@ struct oar_config {
 /* Reads defaults, then the environment, then argv. Text is borrowed from argv and environ. */
 enum oar_status oar_config_parse(struct oar_config *cfg, int argc, char **argv, char **environ_,
                                  struct oar_err *err);
+/* What --proxy-headers says. */
+enum oar_forwarded { OAR_FORWARDED_OFF, OAR_FORWARDED_X, OAR_FORWARDED_RFC7239 };
+enum oar_forwarded oar_config_forwarded(const struct oar_config *cfg);
 /* Writes --help, or the Markdown of docs/options.md, to the descriptor. */
 void oar_config_help(int fd);
 void oar_config_markdown(int fd);

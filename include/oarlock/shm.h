@@ -10,9 +10,10 @@
 
 #include "oarlock/err.h"
 #include "oarlock/limits.h"
+#include "oarlock/rules.h"
 
 #define OAR_SHM_MAGIC 0x64726f6273726c6fULL
-#define OAR_SHM_VERSION 1
+#define OAR_SHM_VERSION 2
 
 enum oar_slot_state {
     OAR_SLOT_EMPTY,    /* no thread: writer master */
@@ -45,16 +46,17 @@ struct oar_slot {
     _Atomic uint64_t requests;
     _Atomic uint64_t responses[6]; /* by class: [2] counts 2xx; [0] those without a class */
     _Atomic uint64_t handler_errors;
-    _Atomic uint64_t refused;  /* requests answered 4xx by the parser, before any route */
-    _Atomic uint64_t timeouts; /* connections closed by a deadline */
+    _Atomic uint64_t refused;  /* requests that no handler saw: sum of refused_by */
+    _Atomic uint64_t timeouts; /* connections closed, or requests refused, by a deadline */
     _Atomic uint64_t bytes_in, bytes_out;
     _Atomic uint64_t attach_count; /* acquisitions of the interpreter */
     _Atomic uint64_t attach_ns;    /* time waited for them */
     _Atomic uint64_t pool_calls;   /* handlers handed to the pool */
     char pad1[OAR_CACHE_LINE * 2 - 16 * 8];
+    _Atomic uint64_t refused_by[OAR_MAX_RULES]; /* by enum oar_rule */
     char pad2[OAR_CACHE_LINE];
 };
-_Static_assert(sizeof(struct oar_slot) == 4 * OAR_CACHE_LINE, "format");
+_Static_assert(sizeof(struct oar_slot) == 11 * OAR_CACHE_LINE, "format");
 
 struct oar_shm {
     uint64_t magic;

@@ -15,7 +15,7 @@ Write an application with names that FastAPI and Starlette users know, and serve
 from oarlock.app import App, Route, Router
 from oarlock.exceptions import ClientDisconnect, HTTPException
 from oarlock.params import Path, Query
-from oarlock.requests import Request
+from oarlock.requests import URL, Request
 from oarlock.responses import (
     HTMLResponse,
     JSONResponse,
@@ -28,6 +28,7 @@ from oarlock.responses import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "URL",
     "App",
     "ClientDisconnect",
     "HTMLResponse",

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from oarlock._native import native
 from oarlock._stream import BodyStream
@@ -71,6 +71,61 @@ class QueryParams(Mapping[str, str]):
         return list(self._pairs)
 
 
+class URL:
+    """A URL and its parts, under Starlette's names. ``str()`` gives the whole."""
+
+    __slots__ = ("_parts", "_text")
+
+    def __init__(self, url: str) -> None:
+        self._text = url
+        self._parts = urlsplit(url)
+
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``."""
+        return self._parts.scheme
+
+    @property
+    def netloc(self) -> str:
+        """Host and port, as they stand in the URL."""
+        return self._parts.netloc
+
+    @property
+    def hostname(self) -> str | None:
+        """The host in lower case, without brackets."""
+        return self._parts.hostname
+
+    @property
+    def port(self) -> int | None:
+        """The port that the URL names; None: the scheme's. A port beyond 65535 is None too."""
+        try:
+            return self._parts.port
+        except ValueError:
+            return None
+
+    @property
+    def path(self) -> str:
+        """The path, percent-encoded."""
+        return self._parts.path
+
+    @property
+    def query(self) -> str:
+        """What stands behind the question mark, percent-encoded."""
+        return self._parts.query
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"URL({self._text!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) == str(other) if isinstance(other, URL | str) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
 class Address(NamedTuple):
     """The client's end of the connection."""
 
@@ -125,8 +180,24 @@ class Request(native.Request):  # type: ignore[misc,name-defined]
         return jar
 
     @property
+    def url(self) -> URL:
+        """The request's URL as the client used it: scheme and host are those that a trusted proxy gives
+        (--proxy-headers), else ``http`` and the Host field.
+        """
+        query = self.query_string.decode("latin-1")
+        host = self._host or self.headers.get("host", "")
+        return URL(f"{self._scheme}://{host}{self.raw_path.decode('latin-1')}{'?' + query if query else ''}")
+
+    @property
+    def base_url(self) -> URL:
+        """Scheme and host with the path ``/``."""
+        return URL(f"{self._scheme}://{self._host or self.headers.get('host', '')}/")
+
+    @property
     def client(self) -> Address | None:
-        """Who sent the request; None on a unix socket."""
+        """Who sent the request: the connection's other end, or whom a trusted proxy names (--proxy-headers,
+        --proxy-protocol; the port is 0 where it does not say). None on a unix socket.
+        """
         pair = self._client
         return Address(*pair) if pair else None
 

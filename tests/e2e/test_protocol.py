@@ -45,7 +45,9 @@ def plain(tmp_path_factory, python):
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "expected"), cases("refused.case"), ids=lambda v: v if isinstance(v, str) and v.islower() else None
+    ("name", "data", "expected"),
+    [*cases("refused.case"), *cases("smuggling.case")],
+    ids=lambda v: v if isinstance(v, str) and v.islower() else None,
 )
 def test_refused_on_the_wire(plain, name, data, expected):
     """The right status, once, then the connection is closed, whatever stands behind."""

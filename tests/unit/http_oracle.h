@@ -31,15 +31,19 @@ static int oracle_head(http_parser *h)
     return 0;
 }
 
-/* http-parser takes any name that begins with "Transfer-Encoding" for that field (seen in 2.9.4). */
+/* http-parser takes any name that begins with "Transfer-Encoding" for that field, and
+ * Proxy-Connection for Connection (seen in 2.9.4). */
 static bool oracle_is_mistaken(const struct oar_parsed *p, const char *bytes)
 {
     static const char name[] = "transfer-encoding";
+    static const char proxy[] = "proxy-connection";
     bool mistaken = false;
     for (uint32_t i = 0; i < p->n_fields; i++) {
         const struct oar_field *f = &p->fields[i];
         mistaken = mistaken || (f->name_len > sizeof name - 1 &&
                                 oar_is_name(bytes + f->name_off, name, sizeof name - 1));
+        mistaken = mistaken || (f->name_len == sizeof proxy - 1 &&
+                                oar_is_name(bytes + f->name_off, proxy, sizeof proxy - 1));
     }
     return mistaken;
 }

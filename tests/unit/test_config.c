@@ -7,6 +7,7 @@
 #include "shared/config.c"
 #include "shared/config_help.c"
 #include "shared/err.c"
+#include "shared/peer.c"
 
 static struct oar_config cfg;
 static struct oar_err err;

@@ -15,6 +15,8 @@ struct request_object {
     PyObject *path_params;         /* owned: name -> value as the handler gets it */
     struct oar_exchange *exchange; /* a reference; NULL: there was no memory for one */
     struct oar_peer peer;
+    bool https;
+    uint32_t host_off, host_len; /* as a proxy said it; 0: the Host field holds */
     uint32_t head_len, body_len;
     uint32_t path_off, path_len, query_off, query_len;
     uint32_t n_fields;
@@ -73,7 +75,12 @@ PyObject *oar_py_request_new(const struct oar_request *r)
     if (!o) {
         return NULL;
     }
-    o->peer = *oar_py.args->host->peer(r);
+    struct oar_origin origin;
+    oar_py.args->host->origin(r, &origin);
+    o->peer = origin.peer;
+    o->https = origin.https;
+    o->host_len = (uint32_t)origin.host.len;
+    o->host_off = origin.host.len ? (uint32_t)(origin.host.ptr - r->head) : 0;
     o->head_len = r->head_len;
     o->body_len = (uint32_t)r->body.len;
     o->path_off = r->path_off;
@@ -210,6 +217,18 @@ static PyObject *get_streams(PyObject *self, void *unused)
     return PyBool_FromLong(of(self)->streams);
 }
 
+static PyObject *get_scheme(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyUnicode_FromString(of(self)->https ? "https" : "http");
+}
+
+static PyObject *get_host(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyUnicode_DecodeLatin1(of(self)->bytes + of(self)->host_off, of(self)->host_len, NULL);
+}
+
 static PyGetSetDef getters[] = {
     {"method", get_method, NULL, "The method, in upper case.", NULL},
     {"raw_path", get_raw_path, NULL, "The path as the client sent it: bytes, percent-encoded.",
@@ -222,6 +241,8 @@ static PyGetSetDef getters[] = {
      "Pairs of bytes, names in lower case, in the order of arrival.", NULL},
     {"_exchange", get_exchange, NULL, "The exchange with the event loop.", NULL},
     {"_streams", get_streams, NULL, "The body comes through the exchange, not as content.", NULL},
+    {"_scheme", get_scheme, NULL, "\"https\" where a trusted proxy says so, else \"http\".", NULL},
+    {"_host", get_host, NULL, "The host that a trusted proxy names, or \"\".", NULL},
     {"_client", get_client, NULL, "(host, port), or None on a unix socket.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -388,3 +388,8 @@ def sub_slash(x: str):
 
 
 app.include_router(sub, prefix="/v1")
+
+
+@app.get("/who", blocking=False)
+def who(request: Request):
+    return {"client": request.client, "url": str(request.url), "base_url": str(request.base_url)}
