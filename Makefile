@@ -23,7 +23,7 @@ GIL_STAMP := $(BUILD)/python-gil
 FT_STAMP := $(BUILD)/python-ft
 
 .SECONDARY:
-.PHONY: help bridge sanitized build run test unit e2e lint bench asan tsan fuzz install clean docs setup server FORCE
+.PHONY: help bridge sanitized build run test unit e2e lint interop bench asan tsan fuzz install clean docs setup server FORCE
 
 help: ## this list
 	@echo "oarlock: make VERB"
@@ -111,6 +111,11 @@ C_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
 e2e: build $(BUILD)/load
 	@$(VENV_PYTHON) -m pytest $(PYTEST)
+
+interop: build ## curl, wrk, h2load, Python's clients, Node, a browser, and nginx and HAProxy in front
+	@scripts/packages.sh interop
+	@$$(scripts/venv.sh $$(cat $(GIL_STAMP)) tests/interop/requirements.txt) -m pytest -q -p no:cacheprovider --rootdir . \
+	    -o testpaths=tests/interop -o "pythonpath=tests/e2e scripts" -p conftest tests/interop $(PYTEST)
 
 bench: build $(BUILD)/load $(BUILD)/routes ## requests/s, CPU and instructions per request beside other servers (BENCH="--rounds 11")
 	@scripts/packages.sh test

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a verb of the Makefile needs and that are missing; says which.
-# usage: packages.sh build|test|lint|fuzz|bench ...   (sudo only where the user is not root)
+# usage: packages.sh build|test|lint|fuzz|bench|interop ...   (sudo only where the user is not root)
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -11,6 +11,7 @@ tests="libcmocka-dev libhttp-parser-dev valgrind"
 lint="clang clang-format clang-tidy"
 fuzz="clang llvm libclang-rt-14-dev|libclang-rt-19-dev|libclang-rt-dev"
 bench="wrk valgrind"
+interop="curl wrk nodejs chromium nginx-light|nginx haproxy nghttp2-client"
 
 wanted=""
 for set in "$@"; do
@@ -21,7 +22,8 @@ for set in "$@"; do
     lint) wanted="$wanted $lint" ;;
     fuzz) wanted="$wanted $fuzz" ;;
     bench) wanted="$wanted $bench" ;;
-    *) die "packages.sh: no package set is called '$set' (build interpreter test lint fuzz bench)" ;;
+    interop) wanted="$wanted $interop" ;;
+    *) die "packages.sh: no package set is called '$set' (build interpreter test lint fuzz bench interop)" ;;
     esac
 done
 
