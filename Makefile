@@ -148,24 +148,29 @@ fuzz: setup ## fuzz the HTTP parsers, routes, and proxies' headers for TIME=60 s
 # The end-to-end tests on a server, a bridge and interpreters that are all built with a sanitizer.
 # A report makes the process that it is about end with status 99, which no test takes for a good end.
 asan: setup ## the end-to-end tests with AddressSanitizer and UBSan, on both interpreters
-	@$(MAKE) sanitized BUILD=build/asan SANITIZER=address KINDS="gil ft" \
+	@$(MAKE) sanitized BUILD=build/asan SANITIZER=address KINDS="gil ft" FAULT=overflow \
 	    CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 
 tsan: setup ## the end-to-end tests with ThreadSanitizer, on the free-threaded interpreter
-	@$(MAKE) sanitized BUILD=build/tsan SANITIZER=thread KINDS=ft CFLAGS="-O1 -g -fsanitize=thread"
+	@$(MAKE) sanitized BUILD=build/tsan SANITIZER=thread KINDS=ft FAULT=race CFLAGS="-O1 -g -fsanitize=thread"
 
 sanitized: $(GIL_STAMP) build/load
-	@$(MAKE) $(BUILD)/oarlock $(KINDS:%=$(BUILD)/bridge/%.so)
+	@$(MAKE) $(BUILD)/oarlock $(KINDS:%=$(BUILD)/bridge/%.so) $(KINDS:%=$(BUILD)/seeded/%/seeded.so)
 	@scripts/packages.sh test
 	@ln -sfn ../python build/python # where the server in $(BUILD) looks for the package
 	@rm -f $(BUILD)/report.*
-	@OARLOCK_TEST_BUILD=$(BUILD) OARLOCK_TEST_KINDS="$(KINDS)" \
+	@OARLOCK_TEST_BUILD=$(BUILD) OARLOCK_TEST_KINDS="$(KINDS)" OARLOCK_TEST_FAULT=$(FAULT) \
 	    ASAN_OPTIONS=detect_leaks=0:exitcode=99:abort_on_error=0:log_path=$(CURDIR)/$(BUILD)/report \
 	    UBSAN_OPTIONS=print_stacktrace=1:exitcode=99:log_path=$(CURDIR)/$(BUILD)/report \
 	    TSAN_OPTIONS=exitcode=99:halt_on_error=0:suppressions=$(CURDIR)/tests/tsan.supp:log_path=$(CURDIR)/$(BUILD)/report \
 	    $(shell scripts/venv.sh $$(scripts/interpreters.sh gil) tests/requirements.txt) -m pytest -q $(PYTEST) \
 	    --deselect tests/e2e/test_package.py
 	@if ls $(BUILD)/report.* >/dev/null 2>&1; then head -c 6000 $(BUILD)/report.*; exit 1; fi
+
+# A test-only extension with faults in it: what the sanitizers must see.
+$(BUILD)/seeded/%/seeded.so: tests/seeded/seeded.c $(BUILD)/python-%
+	@mkdir -p $(@D)
+	$(Q)CC="$(CC)" CFLAGS="$(CFLAGS)" scripts/bridge.sh "$$(cat $(BUILD)/python-$*)" $@ $<
 
 lint: build ## formatting, static analysis, types, who includes whom, sizes of rooms
 	@scripts/packages.sh lint

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, requests: int) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ready_r, ready_w = os.pipe()
-        server = [str(ROOT / "build/oarlock"), "run"]
+        server = [args.binary, "run"]
         server += ["--stub"] if not args.app else [args.app, "--app-dir", args.app_dir, "--python", args.python]
         server += ["--workers", "1", "--threads", "1", "--bind", "127.0.0.1:0", "--ready-fd", str(ready_w)]
         command = [
@@ -84,6 +84,7 @@ def run(args: argparse.Namespace, requests: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", default="gil")
+    parser.add_argument("--binary", default=str(ROOT / "build/oarlock"))
     parser.add_argument("--app", default="")
     parser.add_argument("--app-dir", default=str(ROOT / "bench/apps"))
     parser.add_argument("--path", default="/hello")

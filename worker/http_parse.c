@@ -155,9 +155,10 @@ static enum step content_length(struct head *h, struct oar_slice value)
     return GO_ON;
 }
 
-/* The fields that concern the server, told apart by the length of their names. */
+/* The fields that concern the server, told apart by the length of their names. `raw` is the value
+ * with the white space around it. */
 static enum step known_field(struct head *h, const char *name, size_t name_len,
-                             struct oar_slice value)
+                             struct oar_slice value, struct oar_slice raw)
 {
     switch (name_len) {
     case 4:
@@ -180,11 +181,14 @@ static enum step known_field(struct head *h, const char *name, size_t name_len,
         break;
     case 14:
         if (oar_is_name(name, "content-length", 14)) {
+            REFUSE_IF(FRAMING_TAB, memchr(raw.ptr, '\t', raw.len));
             return content_length(h, value);
         }
         break;
     case 17:
         if (oar_is_name(name, "transfer-encoding", 17)) {
+            /* white space by RFC 9110 5.6.3, but parsers in use take it for a part of the value */
+            REFUSE_IF(FRAMING_TAB, memchr(raw.ptr, '\t', raw.len));
             REFUSE_IF(CODING_DOUBLE, ++h->codings > 1);
             REFUSE_IF(CODING_IN_1_0, h->out->minor == 0);
             REFUSE_IF(CODING_KNOWN, value.len != 7 || !oar_is_name(value.ptr, "chunked", 7));
@@ -232,7 +236,9 @@ static enum step read_field(struct head *h)
         .value_len = (uint32_t)(last - p),
     };
     h->at = stop + 2;
-    return known_field(h, name, name_len, (struct oar_slice){p, (size_t)(last - p)});
+    return known_field(
+        h, name, name_len, (struct oar_slice){p, (size_t)(last - p)},
+        (struct oar_slice){name + name_len, (size_t)(stop - name - (ptrdiff_t)name_len)});
 }
 
 /* h->at is at CR or another byte that no field starts with. */

@@ -33,6 +33,7 @@
     RULE(CODING_IN_1_0, 400, "9112 6.1", "Transfer-Encoding in an HTTP/1.0 request")               \
     RULE(CODING_DOUBLE, 400, "9112 6.1", "more than one Transfer-Encoding field")                  \
     RULE(CODING_KNOWN, 501, "9112 6.1", "a transfer coding other than chunked")                    \
+    RULE(FRAMING_TAB, 400, "9112 11.2", "a tab around Content-Length or Transfer-Encoding")        \
     RULE(LENGTH_REQUIRED, 411, "9110 15.5.12", "an HTTP/1.0 POST, PUT or PATCH without Content-Length") \
     RULE(EXPECTATION, 417, "9110 10.1.1", "an expectation other than 100-continue")                \
     RULE(CHUNK_SIZE, 400, "9112 7.1", "a chunk's size is not a hexadecimal number")                \

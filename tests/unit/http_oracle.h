@@ -67,9 +67,7 @@ static const char *oracle_disagrees(const struct oar_parse_limits *limits, const
     h.data = &o;
     http_parser_execute(&h, &settings, bytes, p.head_len);
     enum http_errno error = HTTP_PARSER_ERRNO(&h);
-    if (error == HPE_INVALID_CONTENT_LENGTH && memchr(bytes, '\t', p.head_len)) {
-        why = NULL; /* it does not know a tab behind the length as white space: RFC 9110 5.6.3 */
-    } else if (!o.complete) {
+    if (!o.complete) {
         why = http_errno_name(error);
     } else if (o.fields != p.n_fields) {
         why = "the number of fields";
