@@ -117,7 +117,7 @@ def test_a_proxy_that_is_not_trusted_is_closed(serve, python):
 def test_refusals_are_counted_by_reason(serve, python):
     import signal
 
-    s = server(serve, python)
+    s = server(serve, python, "--threads", "1")
     s.raw(b"GET / HTTP/1.1\r\n\r\n")
     s.raw(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
     s.raw(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")

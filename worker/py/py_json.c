@@ -222,17 +222,25 @@ static int put_dict(struct encoder *e, PyObject *dict)
     return rc;
 }
 
+/* New reference; NULL without an exception: the end. Another thread may change a list meanwhile. */
+static PyObject *item_at(PyObject *sequence, Py_ssize_t i)
+{
+    if (!PyList_Check(sequence)) {
+        return i < PyTuple_GET_SIZE(sequence) ? Py_NewRef(PyTuple_GET_ITEM(sequence, i)) : NULL;
+    }
+    PyObject *item = i < PyList_Size(sequence) ? PyList_GetItemRef(sequence, i) : NULL;
+    if (!item && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_IndexError)) {
+        PyErr_Clear(); /* it has become shorter */
+    }
+    return item;
+}
+
 static int put_sequence(struct encoder *e, PyObject *sequence)
 {
-    bool is_list = PyList_Check(sequence);
+    PyObject *item;
     int rc = 0;
     oar_buf_put(e->out, "[", 1);
-    for (Py_ssize_t i = 0; rc == 0 && i < Py_SIZE(sequence); i++) {
-        PyObject *item =
-            is_list ? PyList_GetItemRef(sequence, i) : Py_NewRef(PyTuple_GET_ITEM(sequence, i));
-        if (!item) {
-            return -1;
-        }
+    for (Py_ssize_t i = 0; rc == 0 && (item = item_at(sequence, i)); i++) {
         if (i > 0) {
             oar_buf_put(e->out, ",", 1);
         }
@@ -240,7 +248,7 @@ static int put_sequence(struct encoder *e, PyObject *sequence)
         Py_DECREF(item);
     }
     oar_buf_put(e->out, "]", 1);
-    return rc;
+    return PyErr_Occurred() ? -1 : rc;
 }
 
 static int put_other(struct encoder *e, PyObject *value)
