@@ -64,6 +64,10 @@ void oar_conn_forget(struct oar_conn *c, bool close)
         }
         r = c->first;
     } while (close && r);
+    if (close) { /* it may have been one of those behind */
+        c->reading = NULL;
+        c->paused = false;
+    }
     if (!c->first) {
         c->last = NULL;
         c->in_pin = 0;

@@ -264,6 +264,12 @@ def test_a_source_that_breaks_cuts_the_response(streams, path):
             b"".join(iter(lambda: s.recv(1000), b""))
 
 
+def test_what_is_pipelined_behind_a_cut_response_is_thrown_away(streams):
+    half = head("POST", "/count", "Content-Length: 100") + b"abc"
+    assert streams.raw(head("GET", "/breaks") + half).endswith(b"4\r\nhalf\r\n")
+    assert streams.raw(head("GET", "/breaks-def") + half).endswith(b"4\r\nhalf\r\n")
+
+
 def test_a_piece_of_the_wrong_type(streams):
     streams.raw(head("GET", "/wrong-type"))
     assert "a streamed response gives bytes or str, not int" in streams.log
