@@ -23,7 +23,7 @@ GIL_STAMP := $(BUILD)/python-gil
 FT_STAMP := $(BUILD)/python-ft
 
 .SECONDARY:
-.PHONY: help bridge sanitized build run test unit e2e lint interop bench asan tsan fuzz install clean docs setup server FORCE
+.PHONY: help bridge sanitized build run test unit e2e lint interop bench asan tsan fuzz fuzzers replay corpora install clean docs setup server FORCE
 
 help: ## this list
 	@echo "oarlock: make VERB"
@@ -124,26 +124,42 @@ bench: build $(BUILD)/load $(BUILD)/routes ## requests/s, CPU and instructions p
 	    "$$(scripts/venv.sh $$(cat $(GIL_STAMP)) bench/requirements-gil.txt)" \
 	    "$$(scripts/venv.sh $$(cat $(FT_STAMP)) bench/requirements-ft.txt)"
 
-test: build $(BUILD)/load ## all tests: units under sanitizers, HTTP cases, end to end on both interpreters
+test: build $(BUILD)/load ## all tests: units under sanitizers, HTTP cases, corpora, end to end on both interpreters
 	@$(MAKE) unit
+	@$(MAKE) replay
 	@scripts/packages.sh test
 	@$(VENV_PYTHON) -m pytest -q $(PYTEST)
 
+# Fuzzers: libFuzzer with ASan and UBSan. Seeds are the cases of tests/http and the corpora that earlier runs have found.
 FUZZ := $(BUILD)/fuzz
-fuzz: setup ## fuzz the HTTP parsers, routes, and proxies' headers for TIME=60 seconds each
+FUZZERS := http route origin
+LONGEST_http := 8192
+LONGEST_route := 16384
+LONGEST_origin := 2300
+$(FUZZ)/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/fuzz.h $(wildcard shared/*.c worker/*.c tests/unit/*.h) $(HEADERS)
+	@mkdir -p $(FUZZ)/$*
+	$(if $(V),,@echo "  fuzz  $<")
+	$(Q)clang -std=c11 $(CPPFLAGS) -O1 -g -Wall -Wextra -Wno-unused-function -Werror -fsanitize=fuzzer,address,undefined \
+	    -fno-sanitize-recover=all $< -o $@ -lhttp_parser -lcjson
+
+fuzzers: setup
 	@scripts/packages.sh test fuzz
-	@mkdir -p $(FUZZ)/http $(FUZZ)/route $(FUZZ)/origin
-	@python3 scripts/fuzz_seeds.py $(FUZZ)/seeds $(FUZZ)/seeds-origin
-	@for t in http route origin; do \
-	    clang -std=c11 $(CPPFLAGS) -O1 -g -Wall -Wextra -Wno-unused-function -Werror -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	        tests/fuzz/fuzz_$$t.c -o $(FUZZ)/fuzz_$$t -lhttp_parser -lcjson; \
-	done
-	$(FUZZ)/fuzz_http -max_total_time=$(or $(TIME),60) -max_len=8192 -timeout=5 -print_final_stats=1 -verbosity=0 $(FUZZ_FLAGS) \
-	    -artifact_prefix=$(FUZZ)/http- $(FUZZ)/http $(FUZZ)/seeds
-	$(FUZZ)/fuzz_route -max_total_time=$(or $(TIME),60) -max_len=16384 -timeout=5 -print_final_stats=1 -verbosity=0 $(FUZZ_FLAGS) \
-	    -artifact_prefix=$(FUZZ)/route- $(FUZZ)/route tests/fuzz/route_seeds
-	$(FUZZ)/fuzz_origin -max_total_time=$(or $(TIME),60) -max_len=2300 -timeout=5 -print_final_stats=1 -verbosity=0 $(FUZZ_FLAGS) \
-	    -artifact_prefix=$(FUZZ)/origin- $(FUZZ)/origin $(FUZZ)/seeds-origin
+	@$(MAKE) $(FUZZERS:%=$(FUZZ)/fuzz_%)
+	@python3 scripts/fuzz_seeds.py unpack $(FUZZ)/seeds
+
+fuzz: fuzzers ## fuzz the HTTP parsers, routes, and proxies' headers for TIME=60 seconds each
+	@$(foreach t,$(FUZZERS),echo "== fuzz_$(t)" && $(FUZZ)/fuzz_$(t) -max_total_time=$(or $(TIME),60) -max_len=$(LONGEST_$(t)) -timeout=5 \
+	    -print_final_stats=1 -verbosity=0 $(FUZZ_FLAGS) -artifact_prefix=$(FUZZ)/$(t)- $(FUZZ)/$(t) $(FUZZ)/seeds/$(t) &&) true
+
+replay: fuzzers
+	@$(foreach t,$(FUZZERS),$(FUZZ)/fuzz_$(t) -runs=0 -max_len=$(LONGEST_$(t)) -timeout=5 -verbosity=0 -artifact_prefix=$(FUZZ)/$(t)- \
+	    $(FUZZ)/seeds/$(t) &&) true
+	@echo "fuzzers: no seed and no input of the kept corpora is taken amiss"
+
+corpora: fuzzers # what `make fuzz` has found, at its smallest, into tests/fuzz
+	@$(foreach t,$(FUZZERS),rm -rf $(FUZZ)/merged && mkdir $(FUZZ)/merged && \
+	    $(FUZZ)/fuzz_$(t) -merge=1 -max_len=$(LONGEST_$(t)) -verbosity=0 $(FUZZ)/merged $(FUZZ)/$(t) $(FUZZ)/seeds/$(t) >/dev/null 2>&1 && \
+	    python3 scripts/fuzz_seeds.py keep $(t) $(FUZZ)/merged &&) true
 
 # The end-to-end tests on a server, a bridge and interpreters that are all built with a sanitizer.
 # A report makes the process that it is about end with status 99, which no test takes for a good end.

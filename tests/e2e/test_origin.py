@@ -3,12 +3,14 @@
 import contextlib
 import os
 import pwd
+import re
 import socket
 import stat
 import struct
 import subprocess
 
 import http_cases
+import httpx
 import pytest
 from conftest import APPS, BINARY, clean_environment, run_and_fail, wait_until
 
@@ -148,6 +150,18 @@ def test_unix_socket(serve, python, tmp_path):
     assert found.st_uid == pwd.getpwnam("nobody").pw_uid
     assert s.stop() == 0
     assert not path.exists()
+
+
+def test_several_addresses(serve, python, tmp_path):
+    path = tmp_path / "s"
+    s = server(serve, python, "--bind", "[::1]:0", "--bind", f"unix:{path}")
+    assert who(s)["client"][0] == "127.0.0.1"
+    found = re.search(r"http://\[::1\]:(\d+)", s.line + s.log)
+    assert found, s.log
+    seen = httpx.get(f"http://[::1]:{found[1]}/who").json()
+    assert seen["client"][0] == "::1"
+    assert seen["url"] == f"http://[::1]:{found[1]}/who"
+    assert b'"client":null' in ask(path)
 
 
 def test_inherited_socket(python, tmp_path):
