@@ -12,6 +12,7 @@ from pathlib import Path
 from http_cases import ROOT, cases
 
 KEPT = ROOT / "tests/fuzz"
+LONGEST_KEPT = 3000  # bytes: a repository is no place for more
 FORWARDED = [
     b"for=192.0.2.1;proto=https;host=a, for=10.0.0.2",
     b'For="[2001:db8::1]:4711";by=_x',
@@ -51,8 +52,9 @@ def unpack(folder: Path) -> None:
 
 
 def keep(name: str, folder: Path) -> None:
-    inputs = sorted({path.read_bytes() for path in folder.iterdir()}, key=lambda data: (len(data), data))
-    (KEPT / f"{name}.corpus").write_text("".join(base64.b64encode(data).decode() + "\n" for data in inputs if data))
+    found = {path.read_bytes() for path in folder.iterdir() if 0 < path.stat().st_size <= LONGEST_KEPT}
+    inputs = sorted(found, key=lambda data: (len(data), data))
+    (KEPT / f"{name}.corpus").write_text("".join(base64.b64encode(data).decode() + "\n" for data in inputs))
     print(f"tests/fuzz/{name}.corpus: {len(inputs)} inputs")
 
 

@@ -15,7 +15,7 @@
 #define PATIENCE \
     0.010 /* seconds; half of it is the usual wait, a fifth of the 50 ms that are promised */
 #define EXHAUSTED_PAUSE 0.100
-#define ACCEPTS_A_TURN 16
+#define ACCEPTS_A_TURN 8 /* served requests go between */
 
 /* May this thread take one more now? Its count is compared with the mean of the threads that serve.
  */

@@ -5,27 +5,32 @@
  * by itself. */
 #include "worker/conn.h"
 
+/* A thousand connections that were opened together expire together; served requests go between. */
+#define EXPIRIES_A_TURN 8
+
 static void on_deadline(struct ev_loop *ev, ev_timer *timer, int events)
 {
     struct oar_thread *t = ev_userdata(ev);
     double now = ev_now(ev);
     double next = 0;
+    int left = EXPIRIES_A_TURN;
     (void)events;
     for (int kind = 0; kind < OAR_DEADLINES; kind++) {
         struct oar_link *list = &t->deadlines[kind];
         while (!oar_list_empty(list)) {
             struct oar_conn *c = OAR_CONTAINER_OF(list->next, struct oar_conn, deadline);
-            if (c->expires > now) {
+            if (c->expires > now || left == 0) {
                 next = next == 0 || c->expires < next ? c->expires : next;
                 break;
             }
+            left--;
             oar_list_remove(&c->deadline);
             oar_conn_expired(c);
         }
     }
     ev_timer_stop(ev, timer);
     if (next > 0) {
-        ev_timer_set(timer, OAR_MAX(next - now, 0.001), 0.);
+        ev_timer_set(timer, left == 0 ? 0. : OAR_MAX(next - now, 0.001), 0.);
         ev_timer_start(ev, timer);
     }
 }

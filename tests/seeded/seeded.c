@@ -51,8 +51,8 @@ static PyModuleDef_Slot slots[] = {
     {0, NULL},
 };
 
-static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, .m_name = "seeded", .m_methods = methods, .m_slots = slots};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "seeded",
+                                        .m_methods = methods, .m_slots = slots};
 
 PyMODINIT_FUNC PyInit_seeded(void);
 

@@ -4,8 +4,8 @@ import os
 import sys
 
 sys.path.insert(0, os.environ["SEEDED"])
-import seeded  # noqa: E402
-from oarlock import App  # noqa: E402
+import seeded
+from oarlock import App
 
 app = App()
 
