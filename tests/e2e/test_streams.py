@@ -323,7 +323,7 @@ def test_echo_both_ways_at_once(streams):
 def test_a_stream_is_closed_when_its_client_leaves(streams, path):
     with streams.connect() as s:
         s.sendall(head("GET", f"/{path}" + ("" if path == "quiet" else f"/{path}")))
-        read_until(s, b"\n")
+        read_until(s, b"begun" if path == "quiet" else b"tick")  # a generator that has not begun has nothing to close
         reset(s)
     happens(streams, {"endless-def": "endless-def closed in True"}.get(path, f"{path} closed"))
     assert "broke off" not in streams.log.partition("/endless")[2]
