@@ -10,7 +10,8 @@
 
 size_t oar_shm_size(uint32_t n_workers, uint32_t n_threads)
 {
-    return sizeof(struct oar_shm) + (size_t)n_workers * n_threads * sizeof(struct oar_slot);
+    return sizeof(struct oar_shm) + (size_t)n_workers * n_threads * sizeof(struct oar_slot) +
+           OAR_MAX_ROUTES + 1;
 }
 
 enum oar_status oar_shm_create(struct oar_shm **out, uint32_t n_workers, uint32_t n_threads,
@@ -34,6 +35,7 @@ enum oar_status oar_shm_create(struct oar_shm **out, uint32_t n_workers, uint32_
     shm->n_threads = n_threads;
     shm->slots_off = sizeof *shm;
     shm->slot_size = sizeof(struct oar_slot);
+    shm->places_off = shm->slots_off + n_workers * n_threads * shm->slot_size;
     shm->master_pid = (int32_t)getpid();
     *out = shm;
     return OAR_OK;

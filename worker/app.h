@@ -102,6 +102,7 @@ struct oar_app_args {
     int cpu_count;
     int n_threads;
     int pool_threads;
+    _Atomic uint8_t *places; /* the scoreboard's, by handler; NULL in the loader */
 };
 
 struct oar_app {

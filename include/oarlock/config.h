@@ -45,6 +45,8 @@ struct oar_strings {
            "threads in each worker for `def` handlers that may block; auto: min(32, 4 x cores)")   \
     OPTION(INT, pool_queue, "pool-queue", "1024", 1, 1000000, "N", "Processes",                    \
            "calls that may wait for a pool thread in each worker; more are answered 503")          \
+    OPTION(TIME, blocking_threshold, "blocking-threshold", "1ms", 0, 3600, "TIME", "Processes",    \
+           "a `def` that took longer goes to the pool; always under a quarter: to the event loop; 0: pool") \
     OPTION(STR, python, "python", "gil", 0, 0, "gil|ft|PATH", "Application",                       \
            "interpreter: the one with the GIL, the free-threaded one, or a python executable")     \
     OPTION(STR, venv, "venv", "", 0, 0, "DIR", "Application",                                      \

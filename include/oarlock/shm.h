@@ -13,7 +13,7 @@
 #include "oarlock/rules.h"
 
 #define OAR_SHM_MAGIC 0x64726f6273726c6fULL
-#define OAR_SHM_VERSION 2
+#define OAR_SHM_VERSION 3
 
 enum oar_slot_state {
     OAR_SLOT_EMPTY,    /* no thread: writer master */
@@ -58,6 +58,12 @@ struct oar_slot {
 };
 _Static_assert(sizeof(struct oar_slot) == 11 * OAR_CACHE_LINE, "format");
 
+/* Where a route's `def` runs: one byte for each route, shared by all workers of a generation, written
+ * by whichever thread finds out (two that do at once agree). */
+#define OAR_PLACE_INLINE 1u  /* on the event loop's thread; else in the pool */
+#define OAR_PLACE_DEMOTED 2u /* added for each demotion, up to OAR_PLACE_MOST times */
+#define OAR_PLACE_MOST 6u
+
 struct oar_shm {
     uint64_t magic;
     uint32_t version, size;
@@ -65,7 +71,8 @@ struct oar_shm {
         n_threads; /* slots = workers x threads; slot of (w, t) is w * n_threads + t */
     uint32_t slots_off, slot_size;
     int32_t master_pid;
-    char pad[OAR_CACHE_LINE - 36];
+    uint32_t places_off; /* OAR_MAX_ROUTES + 1 bytes */
+    char pad[OAR_CACHE_LINE - 40];
 };
 _Static_assert(sizeof(struct oar_shm) == OAR_CACHE_LINE, "format");
 
@@ -77,6 +84,11 @@ enum oar_status oar_shm_create(struct oar_shm **out, uint32_t n_workers, uint32_
 static inline struct oar_slot *oar_shm_slot(struct oar_shm *shm, uint32_t i)
 {
     return (struct oar_slot *)(void *)((char *)shm + shm->slots_off) + i;
+}
+
+static inline _Atomic uint8_t *oar_shm_places(struct oar_shm *shm)
+{
+    return (_Atomic uint8_t *)((char *)shm + shm->places_off);
 }
 
 #define OAR_SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)

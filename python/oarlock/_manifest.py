@@ -305,6 +305,7 @@ def handlers(app: App) -> list[tuple[Any, ...]]:
                 tuple(plan),
                 keywords,
                 _cancels(app, route),
+                in_pool and route.blocking is None and not route.stream,
             )
         )
     return specs

@@ -30,8 +30,10 @@ struct oar_py_handler {
     uint16_t status; /* of a plain return value */
     bool is_async;
     bool in_pool;
-    bool wants_request; /* a parameter is the Request */
-    bool cancel;        /* when the client has gone */
+    _Atomic uint8_t *place; /* in_pool unless it says OAR_PLACE_INLINE; NULL: pinned */
+    _Atomic uint32_t quick; /* calls in a row that were */
+    bool wants_request;     /* a parameter is the Request */
+    bool cancel;            /* when the client has gone */
 };
 
 /* Process-wide; written before any other thread attaches, then read-only. */
@@ -53,6 +55,7 @@ struct oar_py_process {
     PyObject *stream_start;      /* owned: oarlock._stream.start */
     PyObject *client_disconnect; /* owned: oarlock.ClientDisconnect */
     PyObject *cancelled_error;   /* owned: asyncio.CancelledError */
+    PyObject *set_running_loop;  /* owned: asyncio._set_running_loop */
     PyObject *task_kwnames;      /* owned: ("loop", "context", "eager_start") */
     PyObject *bytes_name;        /* owned: ("bytes",) */
     PyObject *str_status_code, *str_body, *str_render_head, *str_result,
@@ -91,6 +94,13 @@ enum oar_call oar_py_call(void *thread, struct oar_request *r);
 void oar_py_run(struct oar_py_thread *t, struct oar_request *r);
 /* New reference: what the handler returned. */
 PyObject *oar_py_invoke(const struct oar_py_handler *h, struct oar_request *r);
+
+/* py_place.c: where a `def` that is not pinned runs */
+bool oar_py_place_here(const struct oar_py_handler *h);
+/* Calls the handler on the loop's thread, where it sees no running loop, as in the pool. */
+void oar_py_place_run_here(struct oar_py_thread *t, struct oar_request *r);
+/* Calls it, and remembers how long it took. */
+void oar_py_place_run(struct oar_py_thread *t, struct oar_request *r);
 
 /* py_task.c: starts the coroutine (stolen) as a task. PENDING: its end will respond. */
 enum oar_call oar_py_task_start(struct oar_py_thread *t, struct oar_request *r, PyObject *coroutine,

@@ -116,6 +116,10 @@ enum oar_call oar_py_call(void *thread, struct oar_request *r)
     if (h->is_async) {
         return start_async(t, r, h);
     }
+    if (h->place && oar_py_place_here(h)) {
+        oar_py_place_run_here(t, r);
+        return OAR_CALL_DONE;
+    }
     if (h->in_pool) {
         if (oar_py_pool_submit(t, &(struct oar_py_job){.request = r, .from = t})) {
             return OAR_CALL_PENDING;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The application's handlers as C data, from what oarlock._worker.load returns: one tuple a route,
- * (call, is_async, in_pool, status, response_class or None, params, keyword names, cancel),
+ * (call, is_async, in_pool, status, response_class or None, params, keyword names, cancel, adapts),
  * params: ("value", index, default or ...) or ("request",).
  * Process: worker, main thread, before any other thread attaches. Owns the array for the process's
  * life. */
@@ -36,7 +36,7 @@ static int load_params(struct oar_py_handler *h, PyObject *params)
     return 0;
 }
 
-static int load_one(struct oar_py_handler *h, PyObject *spec)
+static int load_one(struct oar_py_handler *h, PyObject *spec, Py_ssize_t index)
 {
     PyObject *call;
     PyObject *response_class;
@@ -46,14 +46,17 @@ static int load_one(struct oar_py_handler *h, PyObject *spec)
     int in_pool;
     int status;
     int cancel;
-    if (!PyArg_ParseTuple(spec, "OppiOO!O!p", &call, &is_async, &in_pool, &status, &response_class,
-                          &PyTuple_Type, &params, &PyTuple_Type, &keywords, &cancel)) {
+    int adapts;
+    if (!PyArg_ParseTuple(spec, "OppiOO!O!pp", &call, &is_async, &in_pool, &status, &response_class,
+                          &PyTuple_Type, &params, &PyTuple_Type, &keywords, &cancel, &adapts)) {
         return -1;
     }
     h->call = Py_NewRef(call);
     h->is_async = is_async;
     h->in_pool = in_pool;
     h->cancel = cancel;
+    h->place =
+        adapts && oar_py.args->config->blocking_threshold > 0 ? oar_py.args->places + index : NULL;
     h->status = (uint16_t)status;
     h->response_class = response_class == Py_None ? NULL : Py_NewRef(response_class);
     h->n_keywords = (int)PyTuple_GET_SIZE(keywords);
@@ -75,7 +78,7 @@ int oar_py_handlers_load(PyObject *specs)
     oar_py.n_handlers = (int)n;
     for (Py_ssize_t i = 0; i < n; i++) {
         PyObject *spec = PyList_GetItemRef(specs, i);
-        int rc = spec ? load_one(&oar_py.handlers[i], spec) : -1;
+        int rc = spec ? load_one(&oar_py.handlers[i], spec, i) : -1;
         Py_XDECREF(spec);
         if (rc != 0) {
             return -1;

@@ -147,8 +147,10 @@ static int fetch_objects(void)
         oar_py.stream_start ? attribute("oarlock.exceptions", "ClientDisconnect") : NULL;
     oar_py.cancelled_error =
         oar_py.client_disconnect ? attribute("asyncio", "CancelledError") : NULL;
+    oar_py.set_running_loop =
+        oar_py.cancelled_error ? attribute("asyncio", "_set_running_loop") : NULL;
     oar_py.task_kwnames =
-        oar_py.cancelled_error ? Py_BuildValue("(sss)", "loop", "context", "eager_start") : NULL;
+        oar_py.set_running_loop ? Py_BuildValue("(sss)", "loop", "context", "eager_start") : NULL;
     oar_py.bytes_name = oar_py.task_kwnames ? Py_BuildValue("(s)", "bytes") : NULL;
     oar_py.str_status_code = PyUnicode_InternFromString("status_code");
     oar_py.str_body = PyUnicode_InternFromString("body");

@@ -51,7 +51,7 @@ static void call(struct oar_py_thread *t, struct oar_py_job *job)
 {
     t->context = job->from->context; /* borrowed for the call: each handler copies it */
     t->loop = job->from->loop;       /* borrowed: where its async iterators run */
-    oar_py_run(t, job->request);
+    oar_py_place_run(t, job->request);
     t->state = PyEval_SaveThread();
     detach_bytes(t, job->request);
     oar_py.args->host->respond_elsewhere(job->from->host, job->request);
