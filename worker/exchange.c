@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * The exchange of one request: see exchange.h.
  * Process: worker; functions of the application's side from any thread, all others on the loop's.
- * Owns the two buffers; counts references. The lock is held for copying bytes, setting flags
- * and waking: never over the interpreter. While it is held and `request` is set, the thread lives. Bounded: the loop
- * stops reading a socket when OAR_STREAM_WINDOW bytes of body wait, and a handler is told to wait
- * when that many bytes of its response do. */
+ * Owns the two buffers; counts references. The lock is held for copying bytes, setting flags and
+ * waking, never over the interpreter; while it is held and `request` is set, the thread lives.
+ * Bounded: the loop stops reading a socket when OAR_STREAM_WINDOW bytes of body wait, and a handler
+ * is told to wait when that many bytes of its response do. */
 #include "worker/exchange.h"
 
 #include <stdlib.h>
