@@ -3,7 +3,7 @@
 set -euo pipefail
 python=$1 out=$2
 shift 2
-mapfile -t fact < <("$python" - <<'PY'
+mapfile -t fact < <(ASAN_OPTIONS=detect_leaks=0 "$python" - <<'PY'
 import sys, sysconfig
 v = sysconfig.get_config_var
 print(sysconfig.get_path("include"))
