@@ -53,7 +53,7 @@ void oar_config_help(int fd)
     }
     oar_buf_printf(
         &out,
-        "\nSignals: SIGTERM and SIGINT stop the server gracefully; a second one cuts at once.\n");
+        "\nSignals: SIGTERM and SIGINT stop the server gracefully; a second one cuts at once. SIGUSR1 logs the scoreboard.\n");
     flush(&out, fd);
 }
 
