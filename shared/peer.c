@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-static bool parse_port(struct oar_slice text, uint16_t *out)
+bool oar_port_parse(struct oar_slice text, uint16_t *out)
 {
     unsigned n = 0;
     bool ok = text.len > 0 && text.len <= 5;
@@ -52,7 +52,7 @@ bool oar_peer_parse(struct oar_slice text, struct oar_peer *out)
     size_t len = (size_t)(to - from);
     if (len == 0 || len >= sizeof host ||
         (one_colon &&
-         !parse_port((struct oar_slice){colon + 1, (size_t)(end - colon - 1)}, &out->port))) {
+         !oar_port_parse((struct oar_slice){colon + 1, (size_t)(end - colon - 1)}, &out->port))) {
         return false;
     }
     memcpy(host, from, len);
@@ -85,7 +85,8 @@ static bool parse_network(struct oar_slice text, struct oar_networks *out)
         return false;
     }
     unsigned most = peer.family == AF_INET ? 32 : 128;
-    bool ok = !slash || parse_port((struct oar_slice){slash + 1, text.len - host.len - 1}, &bits);
+    bool ok =
+        !slash || oar_port_parse((struct oar_slice){slash + 1, text.len - host.len - 1}, &bits);
     bits = slash ? bits : (uint16_t)most;
     if (!ok || bits > most) {
         return false;

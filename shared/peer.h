@@ -12,6 +12,8 @@ struct oar_peer {
     uint8_t address[16]; /* network order */
 };
 
+/* Digits alone, 0 to 65535. */
+bool oar_port_parse(struct oar_slice text, uint16_t *out);
 /* "192.0.2.1", "192.0.2.1:80", "2001:db8::1", "[2001:db8::1]:80". An IPv4 address in IPv6 form
  * becomes IPv4. false: none of these. */
 bool oar_peer_parse(struct oar_slice text, struct oar_peer *out);

@@ -4,27 +4,19 @@
  * is entered once, for at most OAR_BATCH_REQUESTS requests or OAR_BATCH_USEC, and only if a request
  * needs it; then it is left, and the sockets are written. Process: worker, on the loop's thread.
  * Owns nothing. Never calls the kernel while it is inside. */
-#include <time.h>
-
+#include "shared/clock.h"
 #include "worker/conn.h"
 #include "worker/dispatch.h"
 #include "worker/exchange.h"
-
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static void enter(struct oar_thread *t)
 {
     struct oar_slot *slot = t->slot;
     if (t->worker->app->enter) {
-        uint64_t before = now_ns();
+        uint64_t before = oar_now_ns();
         OAR_SET(slot->phase, OAR_PHASE_GIL);
         t->worker->app->enter(t->app_state);
-        OAR_ADD(slot->attach_ns, now_ns() - before);
+        OAR_ADD(slot->attach_ns, oar_now_ns() - before);
         OAR_ADD(slot->attach_count, 1);
     }
     t->entered = true;
@@ -109,7 +101,7 @@ void oar_batch_run(struct oar_thread *t)
         while (!spent && c->first && c->first->state == OAR_REQ_READY && run_first(t, c)) {
             count++;
             if (count % 8 == 0) {
-                uint64_t now = now_ns();
+                uint64_t now = oar_now_ns();
                 deadline = deadline ? deadline : now + OAR_BATCH_USEC * 1000u;
                 spent = count >= OAR_BATCH_REQUESTS || now > deadline;
             }

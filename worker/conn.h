@@ -90,6 +90,14 @@ static inline bool oar_conn_has_much(const struct oar_conn *c)
            (size_t)c->t->worker->config->max_connection_memory;
 }
 
+/* Nothing more that comes is read as a body or a request. */
+static inline void oar_conn_stop_reading(struct oar_conn *c)
+{
+    c->reading = NULL;
+    c->paused = false;
+    c->in_at = c->in_len;
+}
+
 static inline void oar_conn_count_refusal(struct oar_slot *slot, enum oar_rule rule)
 {
     OAR_ADD(slot->refused, 1);

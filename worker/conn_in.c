@@ -125,20 +125,19 @@ void oar_conn_refuse(struct oar_conn *c, enum oar_rule rule)
     if (refuse_running(c, rule)) {
         return;
     }
-    struct oar_request *r = c->reading ? c->reading : oar_arena_take(&c->arena, sizeof *r);
+    bool begun = c->reading != NULL; /* its head was taken */
+    struct oar_request *r = begun ? c->reading : oar_arena_take(&c->arena, sizeof *r);
     c->close_after = c->refused = true;
     c->head_partial = false;
-    c->in_at = c->in_len; /* what follows cannot be trusted to be a request */
+    oar_conn_stop_reading(c); /* what follows cannot be trusted to be a request */
     oar_log(OAR_LOG_DEBUG, "refused a request with %u: %s", status, why);
     if (!r) {
         return;
     }
-    if (!c->reading) {
+    if (!begun) {
         memset(r, 0, sizeof *r);
         append(c, r);
     }
-    c->reading = NULL;
-    c->paused = false;
     if (!c->body_held) { /* what has come of a body that nobody will read */
         oar_conn_free_body(c);
     }

@@ -102,8 +102,7 @@ void oar_conn_respond(struct oar_conn *c, struct oar_request *r)
     }
     if (OAR_UNLIKELY(c->reading == r)) { /* the handler does not want the rest of the body */
         close = c->refused = true;
-        c->reading = NULL;
-        c->in_at = c->in_len;
+        oar_conn_stop_reading(c);
     }
     oar_conn_head(c, r, close);
     c->close_after = c->close_after || close;

@@ -64,9 +64,7 @@ static void finish(struct oar_conn *c, struct oar_request *r, bool aborted)
     }
     if (c->reading == r) { /* the rest of the request's body is not wanted */
         close = c->refused = true;
-        c->reading = NULL;
-        c->paused = false;
-        c->in_at = c->in_len;
+        oar_conn_stop_reading(c);
     }
     c->close_after = c->close_after || close;
     bool looks_whole = aborted && r->minor == 0; /* no last chunk is missing: a reset says it */
@@ -146,9 +144,8 @@ void oar_conn_abandon(struct oar_conn *c, enum oar_rule rule)
     oar_conn_count(t->slot, status);
     oar_conn_head(c, &answer, true);
     c->abandoned = c->close_after = c->refused = true;
-    c->head_partial = c->paused = false;
-    c->reading = NULL;
-    c->in_at = c->in_len;
+    c->head_partial = false;
+    oar_conn_stop_reading(c);
     if (x) {
         oar_exchange_gone(x, rule == OAR_RULE_HANDLER_DEADLINE);
     }

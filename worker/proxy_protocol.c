@@ -30,16 +30,10 @@ static bool next_word(struct oar_slice *line, struct oar_slice *word)
     return word->len > 0;
 }
 
+/* Section 2.1: no zeros in front. */
 static bool read_port(struct oar_slice word, uint16_t *out)
 {
-    unsigned n = 0;
-    bool ok = word.len > 0 && word.len <= 5 && !(word.len > 1 && word.ptr[0] == '0');
-    for (size_t i = 0; ok && i < word.len; i++) {
-        ok = word.ptr[i] >= '0' && word.ptr[i] <= '9';
-        n = n * 10 + (unsigned)(word.ptr[i] - '0');
-    }
-    *out = (uint16_t)n;
-    return ok && n <= UINT16_MAX;
+    return !(word.len > 1 && word.ptr[0] == '0') && oar_port_parse(word, out);
 }
 
 static bool read_address(struct oar_slice word, int family, uint8_t *out)

@@ -304,7 +304,6 @@ def handlers(app: App) -> list[tuple[Any, ...]]:
                 response_class,
                 tuple(plan),
                 keywords,
-                _cancels(app, route),
                 in_pool and route.blocking is None and not route.stream,
             )
         )

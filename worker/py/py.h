@@ -33,7 +33,6 @@ struct oar_py_handler {
     _Atomic uint8_t *place; /* in_pool unless it says OAR_PLACE_INLINE; NULL: pinned */
     _Atomic uint32_t quick; /* calls in a row that were */
     bool wants_request;     /* a parameter is the Request */
-    bool cancel;            /* when the client has gone */
 };
 
 /* Process-wide; written before any other thread attaches, then read-only. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The application's handlers as C data, from what oarlock._worker.load returns: one tuple a route,
- * (call, is_async, in_pool, status, response_class or None, params, keyword names, cancel, adapts),
+ * (call, is_async, in_pool, status, response_class or None, params, keyword names, adapts),
  * params: ("value", index, default or ...) or ("request",).
  * Process: worker, main thread, before any other thread attaches. Owns the array for the process's
  * life. */
@@ -45,16 +45,14 @@ static int load_one(struct oar_py_handler *h, PyObject *spec, Py_ssize_t index)
     int is_async;
     int in_pool;
     int status;
-    int cancel;
     int adapts;
-    if (!PyArg_ParseTuple(spec, "OppiOO!O!pp", &call, &is_async, &in_pool, &status, &response_class,
-                          &PyTuple_Type, &params, &PyTuple_Type, &keywords, &cancel, &adapts)) {
+    if (!PyArg_ParseTuple(spec, "OppiOO!O!p", &call, &is_async, &in_pool, &status, &response_class,
+                          &PyTuple_Type, &params, &PyTuple_Type, &keywords, &adapts)) {
         return -1;
     }
     h->call = Py_NewRef(call);
     h->is_async = is_async;
     h->in_pool = in_pool;
-    h->cancel = cancel;
     h->place =
         adapts && oar_py.args->config->blocking_threshold > 0 ? oar_py.args->places + index : NULL;
     h->status = (uint16_t)status;

@@ -5,18 +5,11 @@
  * or one of the pool. Owns nothing: the decision is the scoreboard's, shared by all workers. Never
  * promotes a handler that raises: an object that only one thread may use must fail as it did
  * before. */
-#include <time.h>
-
 #include "worker/py/py.h"
 
-enum { PROMOTED_AFTER = 64 }; /* quick calls in a row; doubled by each demotion */
+#include "shared/clock.h"
 
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
+enum { PROMOTED_AFTER = 64 }; /* quick calls in a row; doubled by each demotion */
 
 bool oar_py_place_here(const struct oar_py_handler *h)
 {
@@ -68,10 +61,10 @@ static void ran(struct oar_py_handler *h, const struct oar_request *r, uint64_t 
 void oar_py_place_run(struct oar_py_thread *t, struct oar_request *r)
 {
     struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
-    uint64_t before = h->place ? now_ns() : 0;
+    uint64_t before = h->place ? oar_now_ns() : 0;
     oar_py_run(t, r);
     if (h->place) {
-        ran(h, r, now_ns() - before, t->host != NULL);
+        ran(h, r, oar_now_ns() - before, t->host != NULL);
     }
 }
 

@@ -72,7 +72,7 @@ PyType_Spec oar_py_completion_spec = {
 static int respond_later(struct oar_py_thread *t, struct oar_request *r, PyObject *task,
                          PyObject *context)
 {
-    const struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
+    bool on_gone = r->route->flags & OAR_ROUTE_CANCEL;
     PyTypeObject *type = (PyTypeObject *)oar_py_completion_type;
     struct completion *c = (struct completion *)type->tp_alloc(type, 0);
     if (!c) {
@@ -81,12 +81,12 @@ static int respond_later(struct oar_py_thread *t, struct oar_request *r, PyObjec
     c->thread = t;
     c->request = r;
     c->context = Py_NewRef(context);
-    c->cancels = h->cancel || oar_py.args->config->handler_timeout > 0;
+    c->cancels = on_gone || oar_py.args->config->handler_timeout > 0;
     PyObject *none = PyObject_CallMethod(task, "add_done_callback", "O", (PyObject *)c);
     if (!none) {
         c->request = NULL;
     } else if (c->cancels) {
-        oar_py_arm_cancel(r, task, h->cancel);
+        oar_py_arm_cancel(r, task, on_gone);
     }
     Py_DECREF(c);
     Py_XDECREF(none);
