@@ -15,7 +15,7 @@ Q := $(if $(V),,@)
 
 SERVER_SRC := main.c $(wildcard shared/*.c) $(wildcard master/*.c) $(wildcard worker/*.c)
 SERVER_OBJ := $(SERVER_SRC:%.c=$(BUILD)/obj/%.o)
-BRIDGE_SRC := $(wildcard worker/py/*.c) shared/err.c shared/buf.c shared/methods.c shared/fingerprint.c
+BRIDGE_SRC := $(wildcard worker/py/*.c) worker/poll.c shared/err.c shared/buf.c shared/methods.c shared/fingerprint.c
 HEADERS := $(wildcard include/oarlock/*.h shared/*.h master/*.h worker/*.h worker/py/*.h)
 
 # The interpreters, found or built once (scripts/interpreters.sh), remembered in build/.

@@ -15,5 +15,5 @@ PY
 # The interpreter's headers are system headers: their warnings are not ours to mend.
 # shellcheck disable=SC2086
 ${CC:-gcc} ${CFLAGS:--O2} -isystem "${fact[0]}" -DOAR_PYTHON="\"${fact[3]}\"" -fPIC -shared "$@" -o "$out.tmp" \
-    -L"${fact[1]}" -l"${fact[2]}" -Wl,-rpath,"${fact[1]}" -Wl,-z,relro,-z,now
+    -L"${fact[1]}" -l"${fact[2]}" -lev -Wl,-rpath,"${fact[1]}" -Wl,-z,relro,-z,now
 mv "$out.tmp" "$out"

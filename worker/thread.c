@@ -12,23 +12,6 @@
 #include "worker/exchange.h"
 #include "worker/http_write.h"
 
-struct oar_watch {
-    ev_io io;
-    struct oar_link fired; /* in t->fired while ready */
-    int events;            /* ready now: OAR_READABLE | OAR_WRITABLE */
-    void *data;
-};
-
-static void on_poll_timeout(struct ev_loop *ev, ev_timer *timer, int events)
-{
-    (void)ev, (void)timer, (void)events; /* its work is done: ev_run returns */
-}
-
-static void on_wake(struct ev_loop *ev, ev_async *wake, int events)
-{
-    (void)ev, (void)wake, (void)events;
-}
-
 /* A thread's part of what the worker may have. */
 static uint32_t part(int64_t all, int threads)
 {
@@ -40,7 +23,8 @@ void oar_thread_init(struct oar_thread *t, struct oar_worker *w, int index)
     t->worker = w;
     t->index = index;
     t->slot = oar_shm_slot(w->shm, w->index * (uint32_t)w->n_threads + (uint32_t)index);
-    t->ev = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
+    oar_poll_init(&t->poll);
+    t->ev = t->poll.ev;
     if (!t->ev) {
         return; /* the worker refuses to start */
     }
@@ -48,15 +32,11 @@ void oar_thread_init(struct oar_thread *t, struct oar_worker *w, int index)
     oar_list_init(&t->conns);
     oar_list_init(&t->ready);
     oar_list_init(&t->dirty);
-    oar_list_init(&t->fired);
     oar_list_init(&t->notices);
     oar_timeout_init(t);
     t->max_connections = part(w->config->max_connections, w->n_threads);
     t->max_in_flight = part(w->config->max_in_flight, w->n_threads);
     t->max_buffered = (size_t)(w->config->max_buffered / w->n_threads);
-    ev_init(&t->poll_timer, on_poll_timeout);
-    ev_async_init(&t->wake, on_wake);
-    ev_async_start(t->ev, &t->wake);
 }
 
 void oar_thread_free(struct oar_thread *t)
@@ -74,14 +54,12 @@ void oar_thread_free(struct oar_thread *t)
     }
     oar_buf_free(&t->out);
     oar_pool_drain(&t->pool);
-    if (t->ev) {
-        ev_loop_destroy(t->ev);
-    }
+    oar_poll_free(&t->poll);
 }
 
 void oar_thread_wake(struct oar_thread *t)
 {
-    ev_async_send(t->ev, &t->wake);
+    oar_poll_wake(&t->poll);
 }
 
 static void refresh_date(struct oar_thread *t)
@@ -106,29 +84,12 @@ static void drain_if_told(struct oar_thread *t)
     }
 }
 
-static int collect_fired(struct oar_thread *t, struct oar_fired *fired, int room)
-{
-    int n = 0;
-    while (n < room && !oar_list_empty(&t->fired)) {
-        struct oar_watch *w = OAR_CONTAINER_OF(oar_list_pop(&t->fired), struct oar_watch, fired);
-        fired[n++] = (struct oar_fired){w->io.fd, w->events, w->data};
-        w->events = 0;
-    }
-    return n;
-}
-
 static void wait_for_events(struct oar_thread *t, double timeout)
 {
-    bool busy = !oar_list_empty(&t->ready) || !oar_list_empty(&t->fired) ||
+    bool busy = !oar_list_empty(&t->ready) || !oar_list_empty(&t->poll.fired) ||
                 !oar_list_empty(&t->notices) ||
                 atomic_load_explicit(&t->posted, memory_order_relaxed);
-    if (timeout > 0 && !busy) {
-        ev_now_update(t->ev);
-        ev_timer_set(&t->poll_timer, timeout, 0.);
-        ev_timer_start(t->ev, &t->poll_timer);
-    }
-    ev_run(t->ev, timeout == 0 || busy ? EVRUN_NOWAIT : EVRUN_ONCE);
-    ev_timer_stop(t->ev, &t->poll_timer);
+    oar_poll_wait(&t->poll, busy ? 0 : timeout);
 }
 
 static void take_done(struct oar_thread *t)
@@ -156,49 +117,22 @@ static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fir
     if (!oar_list_empty(&t->ready) || !oar_list_empty(&t->dirty) || !oar_list_empty(&t->notices)) {
         oar_batch_run(t);
     }
-    return collect_fired(t, fired, room);
-}
-
-static void on_watch(struct ev_loop *ev, ev_io *io, int events)
-{
-    struct oar_thread *t = ev_userdata(ev);
-    struct oar_watch *w = OAR_CONTAINER_OF(io, struct oar_watch, io);
-    w->events |= (events & EV_READ ? OAR_READABLE : 0) | (events & EV_WRITE ? OAR_WRITABLE : 0);
-    if (oar_list_empty(&w->fired)) {
-        oar_list_append(&t->fired, &w->fired);
-    }
-}
-
-static int to_ev(int events)
-{
-    return (events & OAR_READABLE ? EV_READ : 0) | (events & OAR_WRITABLE ? EV_WRITE : 0);
+    return oar_poll_collect(&t->poll, fired, room);
 }
 
 static struct oar_watch *host_watch(struct oar_thread *t, int fd, int events, void *data)
 {
-    struct oar_watch *w = calloc(1, sizeof *w);
-    if (w) {
-        w->data = data;
-        oar_list_init(&w->fired);
-        ev_io_init(&w->io, on_watch, fd, to_ev(events));
-        ev_io_start(t->ev, &w->io);
-    }
-    return w;
+    return oar_poll_watch(&t->poll, fd, events, data);
 }
 
 static void host_rewatch(struct oar_thread *t, struct oar_watch *w, int events, void *data)
 {
-    w->data = data;
-    ev_io_stop(t->ev, &w->io);
-    ev_io_set(&w->io, w->io.fd, to_ev(events));
-    ev_io_start(t->ev, &w->io);
+    oar_poll_rewatch(&t->poll, w, events, data);
 }
 
 static void host_unwatch(struct oar_thread *t, struct oar_watch *w)
 {
-    ev_io_stop(t->ev, &w->io);
-    oar_list_remove(&w->fired);
-    free(w);
+    oar_poll_unwatch(&t->poll, w);
 }
 
 static void host_respond(struct oar_request *r)

@@ -3,7 +3,6 @@
 #ifndef OARLOCK_THREAD_H
 #define OARLOCK_THREAD_H
 
-#include <ev.h>
 #include <pthread.h>
 
 #include "shared/arena.h"
@@ -11,6 +10,7 @@
 #include "shared/list.h"
 #include "worker/app.h"
 #include "worker/origin.h"
+#include "worker/poll.h"
 
 /* Deadlines of one kind have one duration, so a list in order of entry is in order of expiry:
  * entering, leaving and finding the next are O(1), whatever the number of connections. */
@@ -41,7 +41,8 @@ struct oar_worker {
 };
 
 struct oar_thread {
-    struct ev_loop *ev; /* owned */
+    struct oar_poll poll;
+    struct ev_loop *ev; /* poll's */
     struct oar_worker *worker;
     struct oar_slot *slot;
     void *app_state; /* app->thread_start's */
@@ -61,10 +62,8 @@ struct oar_thread {
     size_t max_buffered;
     struct oar_link deadlines[OAR_DEADLINES];
     double durations[OAR_DEADLINES];
-    ev_timer deadline_timer, poll_timer, accept_timer;
-    ev_async wake;
+    ev_timer deadline_timer, accept_timer;
     ev_io accept[OAR_MAX_LISTENERS];
-    struct oar_link fired; /* watches of the application that are ready */
     _Atomic(struct oar_request *)
         done; /* answered by the pool: pushed by any thread, taken by this one */
     _Atomic(struct oar_exchange *) posted; /* have news from handlers: likewise */

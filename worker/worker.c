@@ -192,6 +192,7 @@ int oar_loader_run(const struct oar_config *config, const struct oar_bridge *fou
     if (status == OAR_OK) {
         bridge.args.hash_seed = hash_seed;
         bridge.args.cpu_count = cpu_count;
+        bridge.args.n_threads = (int)config->threads;
         status = bridge.app->describe(&bridge.args, &manifest, &err);
     }
     if (status == OAR_OK) {

@@ -47,6 +47,12 @@ struct oar_strings {
            "calls that may wait for a pool thread in each worker; more are answered 503")          \
     OPTION(TIME, blocking_threshold, "blocking-threshold", "1ms", 0, 3600, "TIME", "Processes",    \
            "a `def` that took longer goes to the pool; always under a quarter: to the event loop; 0: pool") \
+    OPTION(TIME, switch_interval, "switch-interval", "1ms", 0, 1, "TIME", "Processes",             \
+           "how long a pool thread may keep the GIL while others wait; 0: Python's own 5 ms")      \
+    OPTION(STR, loop, "loop", "oarlock", 0, 0, "oarlock|stock", "Processes",                       \
+           "asyncio's event loop: with its hot half in C, or asyncio's own; HTTP is the same")     \
+    OPTION(STR, gil, "gil", "warn", 0, 0, "require-off|warn|allow", "Application",                 \
+           "a module that turns the GIL on, on the free-threaded interpreter: refuse, warn, or nothing") \
     OPTION(STR, python, "python", "gil", 0, 0, "gil|ft|PATH", "Application",                       \
            "interpreter: the one with the GIL, the free-threaded one, or a python executable")     \
     OPTION(STR, venv, "venv", "", 0, 0, "DIR", "Application",                                      \

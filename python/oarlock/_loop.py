@@ -1,9 +1,13 @@
-"""The asyncio loop of an event-loop thread: the standard selector loop over oarlock's poller."""
+"""The asyncio loops of oarlock: the standard selector loop over our poller, and the same with its hot half in C."""
 
 import asyncio
 import selectors
-from collections.abc import Mapping
+from asyncio import base_events
+from asyncio.format_helpers import _format_callback_source
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from oarlock._native import native
 
 
 class PollerSelector(selectors.BaseSelector):
@@ -20,7 +24,10 @@ class PollerSelector(selectors.BaseSelector):
 
     @staticmethod
     def _fileno(fileobj: Any) -> int:
-        fd = fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+        try:
+            fd = fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError(f"not a file object or descriptor: {fileobj!r}") from None
         if fd < 0:
             raise ValueError(f"invalid file descriptor: {fd}")
         return fd
@@ -68,11 +75,82 @@ class PollerSelector(selectors.BaseSelector):
         self._keys.clear()
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        return self._keys
+        return _Keys(self)
 
 
-class Loop(asyncio.SelectorEventLoop):
-    """One for each event-loop thread."""
+class _Keys(Mapping[Any, selectors.SelectorKey]):
+    """What is registered, by file object or descriptor."""
 
-    def __init__(self, poller: Any) -> None:
-        super().__init__(PollerSelector(poller))
+    def __init__(self, selector: PollerSelector) -> None:
+        self._selector = selector
+
+    def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
+        try:
+            return self._selector._keys[self._selector._find(fileobj)]
+        except ValueError:
+            raise KeyError(f"{fileobj!r} is not registered") from None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._selector._keys)
+
+    def __len__(self) -> int:
+        return len(self._selector._keys)
+
+
+class StockLoop(asyncio.SelectorEventLoop):
+    """asyncio's own loop over oarlock's poller: ``--loop stock``, and where CPython is newer than this build."""
+
+    def __init__(self, poller: Any = None) -> None:
+        super().__init__(PollerSelector(poller or native.Poller()))
+
+
+class Loop(native.LoopCore, StockLoop):  # type: ignore[misc,name-defined]
+    """The same with ready queue, handles and timers in C."""
+
+    _base_loop = asyncio.SelectorEventLoop  # asyncio's own methods, for debug mode
+
+    def __init__(self, poller: Any = None) -> None:
+        poller = poller or native.Poller()
+        self._bind(poller)
+        super().__init__(poller)
+
+    def _run_slowly(self, handle: Any) -> None:
+        """One callback in debug mode, as BaseEventLoop._run_once runs it."""
+        started = self.time()
+        self._current_handle = handle
+        try:
+            handle._run()
+        finally:
+            self._current_handle = None
+            if (took := self.time() - started) >= self.slow_callback_duration:
+                text = base_events._format_handle(handle)  # type: ignore[attr-defined]
+                base_events.logger.warning("Executing %s took %.3f seconds", text, took)
+            handle = None  # a traceback that the callback keeps would keep this frame, and so the handle
+
+    def _callback_failed(self, handle: Any, exc: BaseException) -> None:
+        """A native handle's callback raised: what events.Handle._run does."""
+        source = _format_callback_source(handle._callback, handle._args or ())
+        self.call_exception_handler({"message": f"Exception in callback {source}", "exception": exc, "handle": handle})
+
+    def _describe_handle(self, handle: Any) -> str:
+        """repr() of a native handle."""
+        info = ["TimerHandle" if isinstance(handle, native.TimerHandle) else "Handle"]
+        if handle._cancelled:
+            info.append("cancelled")
+        if isinstance(handle, native.TimerHandle):
+            info.append(f"when={handle._when}")
+        if handle._callback is not None:
+            info.append(_format_callback_source(handle._callback, handle._args or ()))
+        return f"<{' '.join(info)}>"
+
+
+class EventLoopPolicy(asyncio.DefaultEventLoopPolicy):
+    """Gives oarlock's loop to any asyncio program: ``asyncio.set_event_loop_policy(EventLoopPolicy())``."""
+
+    def __init__(self, stock: bool = False) -> None:
+        super().__init__()
+        self._stock = stock
+
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        """A loop with a poller of its own."""
+        return StockLoop() if self._stock else Loop()

@@ -6,7 +6,7 @@ from contextvars import Context
 from typing import Any
 
 from oarlock._errors import own_frames
-from oarlock._loop import Loop
+from oarlock._loop import StockLoop
 from oarlock.exceptions import ClientDisconnect
 
 # enum oar_waiter in worker/app.h
@@ -51,7 +51,7 @@ class BodyStream:
             if piece := self._first():
                 return piece
             raise StopAsyncIteration
-        if not isinstance(asyncio.get_running_loop(), Loop):
+        if not isinstance(asyncio.get_running_loop(), StockLoop):
             raise RuntimeError("this event loop is not the server's: iterate the stream with a plain `for`")
         while (piece := self._exchange.take()) is None:
             await _wait(self._exchange, BODY)
@@ -67,7 +67,7 @@ class BodyStream:
             if piece := self._first():
                 return piece
             raise StopIteration
-        if isinstance(asyncio._get_running_loop(), Loop):
+        if isinstance(asyncio._get_running_loop(), StockLoop):
             raise RuntimeError("a plain `for` would block the event loop: iterate the stream with `async for`")
         piece = self._exchange.take_blocking()
         if not piece:

@@ -1,20 +1,27 @@
 """What the bridge calls: describe the application, load its handlers, run an event loop."""
 
 import asyncio
+import contextlib
 import sys
 import threading
 import traceback
+from contextvars import Context
 from typing import Any
 
 from oarlock import _manifest
 from oarlock._errors import own_frames
-from oarlock._loop import Loop
+from oarlock._loop import Loop, StockLoop
+from oarlock.app import App
 from oarlock.exceptions import LoadError
 
+_app: App
+_stock = False
+_lifespans: dict[asyncio.AbstractEventLoop, tuple[asyncio.Task[None], asyncio.Future[None]]] = {}
 
-def describe(target: str, factory: bool, threads: int) -> tuple[str, bool]:
+
+def describe(target: str, factory: bool, settings: dict[str, Any]) -> tuple[str, bool]:
     """The manifest and True, or what went wrong and False."""
-    del threads
+    del settings
     try:
         app = _manifest.import_app(target, factory)
         return _manifest.dumps(app), True
@@ -26,23 +33,73 @@ def describe(target: str, factory: bool, threads: int) -> tuple[str, bool]:
         return f"importing {target} failed\n{own_frames(exc)}", False
 
 
-def load(target: str, factory: bool, threads: int) -> tuple[str, list[tuple[Any, ...]]]:
+def load(target: str, factory: bool, settings: dict[str, Any]) -> tuple[str, list[tuple[Any, ...]]]:
     """The manifest again, to be compared, and the handlers in the order of its routes."""
-    del threads
-    app = _manifest.import_app(target, factory)
-    return _manifest.dumps(app), _manifest.handlers(app)
+    global _app, _stock
+    _stock = settings["loop"] == "stock"
+    _app = _manifest.import_app(target, factory)
+    manifest, handlers = _manifest.dumps(_app), _manifest.handlers(_app)
+    for function in _app.worker_start:
+        function()
+    return manifest, handlers
 
 
-def thread_start(poller: Any, index: int) -> Loop:
+def process_stop() -> None:
+    """The last of a worker's Python: all of its loops have ended."""
+    for function in _app.worker_stop:
+        try:
+            function()
+        except Exception:
+            print(f"on_worker_stop: {function!r} raised", file=sys.stderr)
+            traceback.print_exc()
+
+
+# ---- one event-loop thread ----------------------------------------------------------------------
+
+
+def thread_start(poller: Any, index: int) -> asyncio.AbstractEventLoop:
     """Makes the loop of an event-loop thread."""
     if index:
         threading.current_thread().name = f"oarlock-{index}"
-    loop = Loop(poller)
+    loop = StockLoop(poller) if _stock else Loop(poller)
     asyncio.set_event_loop(loop)
     return loop
 
 
-def thread_run(loop: Loop) -> None:
+async def _live(started: asyncio.Future[dict[str, Any]], ended: asyncio.Future[None]) -> None:
+    """The lifespan from its beginning to its end, in one task: what it opens may belong to the task."""
+    assert _app.lifespan is not None
+    async with _app.lifespan(_app) as state:
+        started.set_result(dict(state or {}))
+        await ended
+
+
+def lifespan_start(loop: asyncio.AbstractEventLoop, context: Context) -> dict[str, Any]:
+    """Runs the lifespan up to its ``yield``, in the context that handlers will copy. What it yielded."""
+    if _app.lifespan is None:
+        return {}
+    started: asyncio.Future[dict[str, Any]] = loop.create_future()
+    ended: asyncio.Future[None] = loop.create_future()
+    task = loop.create_task(_live(started, ended), context=context, name="oarlock lifespan")
+    loop.run_until_complete(asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED))
+    if not started.done():
+        task.result()  # raises what the lifespan raised
+        raise RuntimeError("the lifespan ended without a yield")
+    _lifespans[loop] = task, ended
+    return started.result()
+
+
+def _lifespan_end(loop: asyncio.AbstractEventLoop) -> None:
+    task, ended = _lifespans.pop(loop)
+    if not ended.done():
+        ended.set_result(None)
+    try:
+        loop.run_until_complete(task)
+    except Exception as exc:
+        print(f"the lifespan raised at its end: {own_frames(exc)}", file=sys.stderr)
+
+
+def thread_run(loop: asyncio.AbstractEventLoop) -> None:
     """Runs until the poller stops the loop. A handler's SystemExit does not end it."""
     while True:
         try:
@@ -54,15 +111,19 @@ def thread_run(loop: Loop) -> None:
             return
 
 
-def thread_stop(loop: Loop) -> None:
-    """Cancels what is left and closes the loop."""
+def thread_stop(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancels what is left, ends the lifespan and closes the loop."""
     pending = asyncio.all_tasks(loop)
+    if loop in _lifespans:
+        pending.discard(_lifespans[loop][0])
     for task in pending:
         task.cancel()
     if pending:
-        loop.call_later(1.0, loop.stop)
-        gathered = asyncio.gather(*pending, return_exceptions=True)
-        gathered.add_done_callback(lambda _: loop.stop())
-        loop.run_forever()
+        loop.run_until_complete(asyncio.wait(pending, timeout=1))
+    if loop in _lifespans:
+        _lifespan_end(loop)
+    with contextlib.suppress(Exception):  # generators that will not end, threads of the executor that do not
+        loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), 1))
+        loop.run_until_complete(loop.shutdown_default_executor(timeout=1))
     asyncio.set_event_loop(None)
     loop.close()

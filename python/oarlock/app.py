@@ -1,13 +1,19 @@
 """The application: routes and their handlers."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from oarlock.responses import Response
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+Hook = TypeVar("Hook", bound=Callable[[], Any])
+State = Mapping[str, Any] | None
+Lifespan = Callable[["App"], AbstractAsyncContextManager[State]]
 
 
 @dataclass(slots=True)
@@ -144,12 +150,43 @@ class App(Router):
             exists, as FastAPI does; False: 404.
         cancel_on_disconnect: cancel ``async def`` handlers whose client has gone, unless the route says
             otherwise; by default they run to their end.
+        lifespan: a function of the App that gives an async context manager, usually an async generator
+            with one ``yield`` under ``@asynccontextmanager``. It runs once for each event loop, before
+            the loop serves and after it has drained. A mapping that it yields is what ``request.state``
+            begins with; context variables that it sets are seen by every handler.
     """
 
     def __init__(
-        self, *, title: str = "oarlock", redirect_slashes: bool = True, cancel_on_disconnect: bool = False
+        self,
+        *,
+        title: str = "oarlock",
+        redirect_slashes: bool = True,
+        cancel_on_disconnect: bool = False,
+        lifespan: Lifespan | Callable[["App"], AsyncIterator[State]] | None = None,
     ) -> None:
         super().__init__()
         self.title = title
         self.redirect_slashes = redirect_slashes
         self.cancel_on_disconnect = cancel_on_disconnect
+        self.lifespan: Lifespan | None
+        if inspect.isasyncgenfunction(lifespan):
+            self.lifespan = contextlib.asynccontextmanager(lifespan)
+        else:
+            self.lifespan = lifespan  # type: ignore[assignment]
+        self.worker_start: list[Callable[[], Any]] = []
+        self.worker_stop: list[Callable[[], Any]] = []
+
+    def on_worker_start(self, function: Hook) -> Hook:
+        """Decorator: calls a ``def`` once in each worker process, before its event loops exist."""
+        return self._hook(function, self.worker_start, "on_worker_start")
+
+    def on_worker_stop(self, function: Hook) -> Hook:
+        """Decorator: calls a ``def`` once in each worker process, after its event loops have ended."""
+        return self._hook(function, self.worker_stop, "on_worker_stop")
+
+    @staticmethod
+    def _hook(function: Hook, hooks: list[Callable[[], Any]], name: str) -> Hook:
+        if inspect.iscoroutinefunction(function):
+            raise TypeError(f"{name} takes a `def`: there is no event loop yet or any more; use lifespan instead")
+        hooks.append(function)
+        return function

@@ -126,6 +126,43 @@ class URL:
         return hash(self._text)
 
 
+class State:
+    """Values by attribute (``state.db``) or by name (``state["db"]``), as Starlette's State."""
+
+    __slots__ = ("_values",)
+    _values: dict[str, Any]
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        object.__setattr__(self, "_values", dict(values or {}))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(f"the state has no '{name}'; it has {', '.join(self._values) or 'nothing'}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._values[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self._values[name]
+        except KeyError:
+            raise AttributeError(f"the state has no '{name}'") from None
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._values[name] = value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __repr__(self) -> str:
+        return f"State({self._values!r})"
+
+
 class Address(NamedTuple):
     """The client's end of the connection."""
 
@@ -140,7 +177,8 @@ class Request(native.Request):  # type: ignore[misc,name-defined]
     the native half.
     """
 
-    __slots__ = ("_body", "_consumed", "_headers", "_query")
+    __slots__ = ("_body", "_consumed", "_headers", "_query", "_state")
+    _state: State
     _body: bytes
     _consumed: bool
     _headers: Headers
@@ -192,6 +230,15 @@ class Request(native.Request):  # type: ignore[misc,name-defined]
     def base_url(self) -> URL:
         """Scheme and host with the path ``/``."""
         return URL(f"{self._scheme}://{self._host or self.headers.get('host', '')}/")
+
+    @property
+    def state(self) -> State:
+        """This request's own state; it begins with what the application's lifespan yielded."""
+        try:
+            return self._state
+        except AttributeError:
+            self._state = State(self._lifespan_state)
+            return self._state
 
     @property
     def client(self) -> Address | None:

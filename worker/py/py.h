@@ -57,8 +57,9 @@ struct oar_py_process {
     PyObject *set_running_loop;  /* owned: asyncio._set_running_loop */
     PyObject *task_kwnames;      /* owned: ("loop", "context", "eager_start") */
     PyObject *bytes_name;        /* owned: ("bytes",) */
-    PyObject *str_status_code, *str_body, *str_render_head, *str_result,
-        *str_body_iterator; /* owned, interned */
+    PyObject *str_status_code, *str_body, *str_render_head, *str_result, *str_body_iterator,
+        *str_throw, *str_cancel, *str_done, *str_add_done_callback; /* owned, interned */
+    bool lazy_tasks; /* py_hooks.c: a first step may run without a task */
 };
 extern struct oar_py_process oar_py;
 
@@ -66,13 +67,20 @@ extern struct oar_py_process oar_py;
 struct oar_py_thread {
     struct oar_thread *host; /* NULL in the pool */
     PyThreadState *state;
-    PyObject *loop;          /* owned: the asyncio loop; NULL in the pool */
-    PyObject *context;       /* owned: copied for each handler */
-    PyObject *poller;        /* owned */
-    struct oar_buf out;      /* body, then header lines, of the response being made */
-    struct oar_py_pump pump; /* in the pool: to run once the response's head is sent */
+    PyObject *loop;           /* owned: the asyncio loop; NULL in the pool */
+    PyObject *context;        /* owned: copied for each handler */
+    PyObject *poller;         /* owned */
+    PyObject *lifespan_state; /* owned: dict; request.state begins as a copy */
+    bool serves;              /* the loop runs to serve: it is told to stop when the server does */
+    struct oar_buf out;       /* body, then header lines, of the response being made */
+    struct oar_py_pump pump;  /* in the pool: to run once the response's head is sent */
+    struct oar_py_step *step; /* the first step that is running; NULL: none */
+    uint8_t *needs;           /* owned, by handler: how regularly it has needed a task of late */
+    bool asked;               /* somebody wanted to know the current task */
     int index;
 };
+/* The event-loop thread that this is; NULL elsewhere. */
+extern _Thread_local struct oar_py_thread *oar_py_here;
 
 /* py_module.c: what `import _oarlock` gives, built in or as an extension. */
 PyMODINIT_FUNC PyInit__oarlock(void);
@@ -92,7 +100,8 @@ enum oar_call oar_py_call(void *thread, struct oar_request *r);
  */
 void oar_py_run(struct oar_py_thread *t, struct oar_request *r);
 /* New reference: what the handler returned. */
-PyObject *oar_py_invoke(const struct oar_py_handler *h, struct oar_request *r);
+PyObject *oar_py_invoke(const struct oar_py_thread *t, const struct oar_py_handler *h,
+                        struct oar_request *r);
 
 /* py_place.c: where a `def` that is not pinned runs */
 bool oar_py_place_here(const struct oar_py_handler *h);
@@ -100,12 +109,6 @@ bool oar_py_place_here(const struct oar_py_handler *h);
 void oar_py_place_run_here(struct oar_py_thread *t, struct oar_request *r);
 /* Calls it, and remembers how long it took. */
 void oar_py_place_run(struct oar_py_thread *t, struct oar_request *r);
-
-/* py_task.c: starts the coroutine (stolen) as a task. PENDING: its end will respond. */
-enum oar_call oar_py_task_start(struct oar_py_thread *t, struct oar_request *r, PyObject *coroutine,
-                                PyObject *context);
-extern PyType_Spec oar_py_completion_spec;
-extern PyObject *oar_py_completion_type; /* owned by the module */
 
 /* py_respond.c: completes r->response from a return value, or from the exception that is set. The
  * bytes lie in t->out until the thread's next response. */
@@ -118,12 +121,12 @@ void oar_py_respond_plain(struct oar_request *r, uint16_t status);
 int oar_py_json(struct oar_buf *out, PyObject *value);
 
 /* py_request.c */
-PyObject *oar_py_request_new(const struct oar_request *r);
+PyObject *oar_py_request_new(const struct oar_py_thread *t, const struct oar_request *r);
 extern PyType_Spec oar_py_request_spec;
 
 /* py_poller.c: asyncio's selector, for one thread. */
-extern PyType_Spec oar_py_poller_spec;
-extern PyObject *oar_py_poller_type; /* owned by the module */
 PyObject *oar_py_poller_new(struct oar_py_thread *t);
+
+#include "worker/py/py_async.h"
 
 #endif

@@ -9,12 +9,14 @@
 #include "shared/manifest.h"
 #include "worker/py/py.h"
 
-/* Calls a function of oarlock._worker with the application's coordinates. New reference. */
+/* Calls a function of oarlock._worker with the application's coordinates and what the options say.
+ * New reference. */
 static PyObject *with_target(const char *function)
 {
     const struct oar_config *c = oar_py.args->config;
-    return PyObject_CallMethod(oar_py.worker, function, "sOi", c->target,
-                               c->factory ? Py_True : Py_False, oar_py.args->n_threads);
+    return PyObject_CallMethod(oar_py.worker, function, "sO{s:i,s:s,s:s}", c->target,
+                               c->factory ? Py_True : Py_False, "threads", oar_py.args->n_threads,
+                               "gil", c->gil, "loop", c->loop);
 }
 
 /* Text of a (str, bool ok) pair; ok false: what went wrong. Malloc'ed. */
@@ -92,6 +94,7 @@ static enum oar_status py_start(const struct oar_app_args *args, struct oar_err 
     return status;
 }
 
+/* The loop, with the lifespan begun on it: handlers run in copies of its context and see its state. */
 static int make_loop(struct oar_py_thread *t)
 {
     t->context = PyContext_New();
@@ -99,7 +102,10 @@ static int make_loop(struct oar_py_thread *t)
     t->loop = t->context && t->poller
                   ? PyObject_CallMethod(oar_py.worker, "thread_start", "Oi", t->poller, t->index)
                   : NULL;
-    return t->loop ? 0 : -1;
+    t->lifespan_state =
+        t->loop ? PyObject_CallMethod(oar_py.worker, "lifespan_start", "OO", t->loop, t->context)
+                : NULL;
+    return t->lifespan_state ? 0 : -1;
 }
 
 static enum oar_status py_thread_start(struct oar_thread *host, int index, void **state,
@@ -111,6 +117,12 @@ static enum oar_status py_thread_start(struct oar_thread *host, int index, void 
     }
     t->host = host;
     t->index = index;
+    t->needs = calloc((size_t)oar_py.n_handlers + 1, 1);
+    if (!t->needs) {
+        free(t);
+        return oar_err_set(err, "no memory for a thread");
+    }
+    oar_py_here = t;
     t->state = index == 0 ? oar_py.main_thread : PyThreadState_New(oar_py.interpreter);
     PyEval_RestoreThread(t->state);
     int rc = make_loop(t);
@@ -118,8 +130,9 @@ static enum oar_status py_thread_start(struct oar_thread *host, int index, void 
     PyEval_SaveThread();
     *state = t;
     if (rc != 0) {
-        oar_err_set(err, "cannot make the asyncio loop of thread %d: %.800s", index,
-                    text ? text : "no memory");
+        oar_py.args->host->log_text(OAR_LOG_ERROR, oar_slice_of(text ? text : "no memory"));
+        oar_err_set(err, "the application's %s on event loop %d failed; the reason stands above",
+                    t->loop ? "lifespan" : "loop", index);
     }
     free(text);
     return rc == 0 ? OAR_OK : OAR_ERR;
@@ -129,7 +142,9 @@ static void py_thread_run(void *state)
 {
     struct oar_py_thread *t = state;
     PyEval_RestoreThread(t->state);
+    t->serves = true;
     PyObject *none = PyObject_CallMethod(oar_py.worker, "thread_run", "O", t->loop);
+    t->serves = false;
     if (!none) {
         char *text = oar_py_exception_text();
         oar_py.args->host->log_text(OAR_LOG_ERROR, oar_slice_of(text ? text : "no memory"));
@@ -151,7 +166,10 @@ static void py_thread_stop(void *state)
     Py_CLEAR(t->loop);
     Py_CLEAR(t->poller);
     Py_CLEAR(t->context);
+    Py_CLEAR(t->lifespan_state);
     oar_buf_free(&t->out);
+    oar_py_here = NULL;
+    free(t->needs);
     if (t->index == 0) {
         PyEval_SaveThread();
     } else {
@@ -165,6 +183,11 @@ static void py_stop(void)
 {
     oar_py_pool_stop();
     PyEval_RestoreThread(oar_py.main_thread);
+    PyObject *none = PyObject_CallMethod(oar_py.worker, "process_stop", NULL);
+    if (!none) {
+        PyErr_WriteUnraisable(oar_py.worker);
+    }
+    Py_XDECREF(none);
     if (Py_FinalizeEx() != 0) {
         oar_py.args->host->log(OAR_LOG_WARNING,
                                "the interpreter could not flush its output when it ended");

@@ -33,7 +33,8 @@ static PyObject *value_object(const struct oar_value *v, PyObject *standard)
     return o;
 }
 
-PyObject *oar_py_invoke(const struct oar_py_handler *h, struct oar_request *r)
+PyObject *oar_py_invoke(const struct oar_py_thread *t, const struct oar_py_handler *h,
+                        struct oar_request *r)
 {
     PyObject *args[OAR_MAX_PARAMS + 2];
     PyObject *result = NULL;
@@ -43,7 +44,7 @@ PyObject *oar_py_invoke(const struct oar_py_handler *h, struct oar_request *r)
     }
     for (; n < h->n_params; n++) {
         const struct oar_py_param *p = &h->params[n];
-        args[n + 1] = p->kind == OAR_ARG_REQUEST ? oar_py_request_new(r)
+        args[n + 1] = p->kind == OAR_ARG_REQUEST ? oar_py_request_new(t, r)
                                                  : value_object(&r->values[p->value], p->standard);
         if (!args[n + 1]) {
             goto out;
@@ -65,7 +66,7 @@ void oar_py_run(struct oar_py_thread *t, struct oar_request *r)
     PyObject *context = PyContext_Copy(t->context);
     PyObject *result = NULL;
     if (context && PyContext_Enter(context) == 0) {
-        result = oar_py_invoke(h, r);
+        result = oar_py_invoke(t, h, r);
         PyObject *exception = result ? NULL : PyErr_GetRaisedException();
         if (PyContext_Exit(context) !=
             0) { /* the handler has meddled with contexts: its error wins */
@@ -87,7 +88,7 @@ static enum oar_call start_async(struct oar_py_thread *t, struct oar_request *r,
 {
     enum oar_call call = OAR_CALL_DONE;
     PyObject *context = PyContext_Copy(t->context);
-    PyObject *coroutine = context ? oar_py_invoke(h, r) : NULL;
+    PyObject *coroutine = context ? oar_py_invoke(t, h, r) : NULL;
     if (coroutine && PyCoro_CheckExact(coroutine)) {
         call = oar_py_task_start(t, r, coroutine, context);
     } else if (coroutine) {

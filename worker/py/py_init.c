@@ -157,6 +157,10 @@ static int fetch_objects(void)
     oar_py.str_render_head = PyUnicode_InternFromString("_render_head");
     oar_py.str_result = PyUnicode_InternFromString("result");
     oar_py.str_body_iterator = PyUnicode_InternFromString("body_iterator");
+    oar_py.str_throw = PyUnicode_InternFromString("throw");
+    oar_py.str_cancel = PyUnicode_InternFromString("cancel");
+    oar_py.str_done = PyUnicode_InternFromString("done");
+    oar_py.str_add_done_callback = PyUnicode_InternFromString("add_done_callback");
     return oar_py.bytes_name && !PyErr_Occurred() ? 0 : -1;
 }
 
@@ -171,7 +175,7 @@ enum oar_status oar_py_initialize(const struct oar_app_args *args, char **text, 
     }
     oar_py.interpreter = PyInterpreterState_Get();
     oar_py.main_thread = PyThreadState_Get();
-    if (extend_path(args) != 0 || fetch_objects() != 0) {
+    if (extend_path(args) != 0 || fetch_objects() != 0 || oar_py_hooks_install() != 0) {
         *text = oar_py_exception_text();
         return oar_err_set(
             err, "the package oarlock cannot be imported from %s: %.800s",

@@ -2,7 +2,7 @@
  * The module _oarlock: built in inside a server, an extension of the same name elsewhere (tools,
  * tests). Process: loader, worker, or any Python program. Owns its types through the module. Never
  * keeps state that a second import could tear down: everything it makes is immutable. */
-#include "worker/py/py.h"
+#include "worker/py/py_loop.h"
 
 #include "oarlock/version.h"
 
@@ -44,15 +44,32 @@ static int add_type(PyObject *module, PyType_Spec *spec, const char *name, PyObj
     return rc;
 }
 
+static int add_types(PyObject *module)
+{
+    static PyTypeObject *const plain[] = {&oar_py_gate_type, &oar_py_stand_in_type,
+                                          &oar_py_handle_type, &oar_py_timer_type,
+                                          &oar_py_loop_type};
+    const struct {
+        PyType_Spec *spec;
+        const char *name;
+        PyObject **keep;
+    } made[] = {{&oar_py_request_spec, "Request", NULL},
+                {&oar_py_poller_spec, "Poller", &oar_py_poller_type},
+                {&oar_py_exchange_spec, "Exchange", &oar_py_exchange_type},
+                {&oar_py_completion_spec, "Completion", &oar_py_completion_type}};
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < OAR_ARRAY_LEN(plain); i++) {
+        rc = PyModule_AddType(module, plain[i]);
+    }
+    for (size_t i = 0; rc == 0 && i < OAR_ARRAY_LEN(made); i++) {
+        rc = add_type(module, made[i].spec, made[i].name, made[i].keep);
+    }
+    return rc;
+}
+
 static int execute(PyObject *module)
 {
-    return add_type(module, &oar_py_request_spec, "Request", NULL) == 0 &&
-                   add_type(module, &oar_py_poller_spec, "Poller", &oar_py_poller_type) == 0 &&
-                   add_type(module, &oar_py_exchange_spec, "Exchange", &oar_py_exchange_type) ==
-                       0 &&
-                   add_type(module, &oar_py_completion_spec, "Completion",
-                            &oar_py_completion_type) == 0 &&
-                   PyModule_AddIntConstant(module, "ABI", OAR_BRIDGE_ABI) == 0 &&
+    return add_types(module) == 0 && PyModule_AddIntConstant(module, "ABI", OAR_BRIDGE_ABI) == 0 &&
                    PyModule_AddStringConstant(module, "VERSION", OAR_VERSION) == 0
                ? 0
                : -1;

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * asyncio's selector for one thread: select() is where HTTP happens. It detaches from the
+ * asyncio's selector for one loop. In a server waiting is where HTTP happens: it detaches from the
  * interpreter, lets the event loop serve a round, attaches again, and returns what is ready for
- * asyncio. Process: worker, each on its own loop's thread. Owns references to the keys of watched
- * descriptors. Never waits attached: on the free-threaded build a garbage collection elsewhere
- * would wait for ever. */
-#include "worker/py/py.h"
+ * asyncio. A poller that a Python program makes has a libev loop of its own.
+ * Process: worker, each on its own loop's thread; any Python program. Owns references to the keys
+ * of watched descriptors. Never waits attached: on the free-threaded build a garbage collection
+ * elsewhere would wait for ever. */
+#include "worker/py/py_loop.h"
+
+#include <fcntl.h>
+
+#include "worker/poll.h"
 
 struct watched {
     struct oar_watch *watch; /* NULL: this descriptor is not watched */
@@ -13,13 +18,11 @@ struct watched {
 
 struct poller {
     PyObject_HEAD
-    struct oar_py_thread *thread; /* borrowed */
+    struct oar_py_thread *thread; /* borrowed; NULL: it polls its own loop */
+    struct oar_poll own;
     struct watched *by_fd;
     int size;
-    bool told; /* the loop has been asked to stop */
 };
-
-enum { FIRED_AT_ONCE = 64 };
 
 PyObject *oar_py_poller_new(struct oar_py_thread *t)
 {
@@ -31,7 +34,24 @@ PyObject *oar_py_poller_new(struct oar_py_thread *t)
     return (PyObject *)p;
 }
 
-static PyObject *result_list(const struct oar_fired *fired, int n)
+static PyObject *poller_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (PyTuple_GET_SIZE(args) > 0 || kwargs) {
+        PyErr_SetString(PyExc_TypeError, "Poller() takes no arguments");
+        return NULL;
+    }
+    struct poller *p = (struct poller *)type->tp_alloc(type, 0);
+    if (p) {
+        oar_poll_init(&p->own);
+        if (!p->own.ev) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            Py_CLEAR(p);
+        }
+    }
+    return (PyObject *)p;
+}
+
+PyObject *oar_py_poller_list(const struct oar_fired *fired, int n)
 {
     PyObject *list = PyList_New(n);
     for (int i = 0; list && i < n; i++) {
@@ -45,13 +65,53 @@ static PyObject *result_list(const struct oar_fired *fired, int n)
     return list;
 }
 
-static PyObject *poller_select(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+static int wait_in_server(struct poller *p, double timeout, struct oar_fired *fired, int room)
+{
+    const struct oar_host *host = oar_py.args->host;
+    int n;
+    Py_BEGIN_ALLOW_THREADS
+    n = host->poll(p->thread->host, timeout, fired, room);
+    Py_END_ALLOW_THREADS
+    if (p->thread->serves && host->stopping(p->thread->host)) {
+        PyObject *none = PyObject_CallMethod(p->thread->loop, "stop", NULL);
+        if (!none) {
+            return -1;
+        }
+        Py_DECREF(none);
+        p->thread->serves = false;
+    }
+    return n;
+}
+
+int oar_py_poller_wait(PyObject *self, double timeout, struct oar_fired *fired, int room)
 {
     struct poller *p = (struct poller *)self;
-    const struct oar_host *host = oar_py.args->host;
-    struct oar_fired fired[FIRED_AT_ONCE];
-    double timeout = -1;
     int n;
+    if (p->thread) {
+        n = wait_in_server(p, timeout, fired, room);
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        oar_poll_wait(&p->own, oar_list_empty(&p->own.fired) ? timeout : 0);
+        Py_END_ALLOW_THREADS
+        n = oar_poll_collect(&p->own, fired, room);
+    }
+    return n < 0 || PyErr_CheckSignals() != 0 ? -1 : n;
+}
+
+void oar_py_poller_wake(PyObject *self)
+{
+    struct poller *p = (struct poller *)self;
+    if (p->thread) {
+        oar_py.args->host->wake(p->thread->host);
+    } else {
+        oar_poll_wake(&p->own);
+    }
+}
+
+static PyObject *poller_select(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    struct oar_fired fired[OAR_FIRED_AT_ONCE];
+    double timeout = -1;
     if (nargs > 0 && args[0] != Py_None) {
         timeout = PyFloat_AsDouble(args[0]);
         if (timeout == -1.0 && PyErr_Occurred()) {
@@ -59,21 +119,33 @@ static PyObject *poller_select(PyObject *self, PyObject *const *args, Py_ssize_t
         }
         timeout = timeout < 0 ? 0 : timeout;
     }
-    Py_BEGIN_ALLOW_THREADS
-    n = host->poll(p->thread->host, timeout, fired, FIRED_AT_ONCE);
-    Py_END_ALLOW_THREADS
-    if (PyErr_CheckSignals() != 0) {
-        return NULL;
+    int n = oar_py_poller_wait(self, timeout, fired, OAR_FIRED_AT_ONCE);
+    return n < 0 ? NULL : oar_py_poller_list(fired, n);
+}
+
+static void change_watch(struct poller *p, struct watched *w, int events, PyObject *key)
+{
+    if (p->thread) {
+        oar_py.args->host->rewatch(p->thread->host, w->watch, events, key);
+    } else {
+        oar_poll_rewatch(&p->own, w->watch, events, key);
     }
-    if (host->stopping(p->thread->host) && !p->told) {
-        PyObject *none = PyObject_CallMethod(p->thread->loop, "stop", NULL);
-        if (!none) {
-            return NULL;
-        }
-        Py_DECREF(none);
-        p->told = true;
+}
+
+static struct oar_watch *start_watch(struct poller *p, int fd, int events, PyObject *key)
+{
+    return p->thread ? oar_py.args->host->watch(p->thread->host, fd, events, key)
+                     : oar_poll_watch(&p->own, fd, events, key);
+}
+
+static void stop_watch(struct poller *p, struct watched *w)
+{
+    if (p->thread) {
+        oar_py.args->host->unwatch(p->thread->host, w->watch);
+    } else {
+        oar_poll_unwatch(&p->own, w->watch);
     }
-    return result_list(fired, n);
+    w->watch = NULL;
 }
 
 static int grow(struct poller *p, int fd)
@@ -108,14 +180,17 @@ static PyObject *poller_watch(PyObject *self, PyObject *args)
         PyErr_Format(PyExc_ValueError, "cannot watch descriptor %d for events %d", fd, events);
         return NULL;
     }
+    if (fcntl(fd, F_GETFD) < 0) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
     if (grow(p, fd) != 0) {
         return NULL;
     }
     struct watched *w = &p->by_fd[fd];
     if (w->watch) {
-        oar_py.args->host->rewatch(p->thread->host, w->watch, events, key);
+        change_watch(p, w, events, key);
     } else {
-        w->watch = oar_py.args->host->watch(p->thread->host, fd, events, key);
+        w->watch = start_watch(p, fd, events, key);
         if (!w->watch) {
             return PyErr_NoMemory();
         }
@@ -132,8 +207,7 @@ static PyObject *poller_unwatch(PyObject *self, PyObject *argument)
         return NULL;
     }
     if (fd >= 0 && fd < p->size && p->by_fd[fd].watch) {
-        oar_py.args->host->unwatch(p->thread->host, p->by_fd[fd].watch);
-        p->by_fd[fd].watch = NULL;
+        stop_watch(p, &p->by_fd[fd]);
         Py_CLEAR(p->by_fd[fd].key);
     }
     Py_RETURN_NONE;
@@ -145,11 +219,14 @@ static void poller_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     for (int fd = 0; fd < p->size; fd++) {
         if (p->by_fd[fd].watch) {
-            oar_py.args->host->unwatch(p->thread->host, p->by_fd[fd].watch);
+            stop_watch(p, &p->by_fd[fd]);
         }
         Py_XDECREF(p->by_fd[fd].key);
     }
     PyMem_Free(p->by_fd);
+    if (!p->thread) {
+        oar_poll_free(&p->own);
+    }
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -164,6 +241,7 @@ static PyMethodDef poller_methods[] = {
 };
 
 static PyType_Slot poller_slots[] = {
+    {Py_tp_new, poller_make},
     {Py_tp_dealloc, poller_dealloc},
     {Py_tp_methods, poller_methods},
     {0, NULL},
@@ -171,6 +249,6 @@ static PyType_Slot poller_slots[] = {
 PyType_Spec oar_py_poller_spec = {
     .name = "_oarlock.Poller",
     .basicsize = sizeof(struct poller),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT,
     .slots = poller_slots,
 };

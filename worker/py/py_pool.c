@@ -51,6 +51,7 @@ static void call(struct oar_py_thread *t, struct oar_py_job *job)
 {
     t->context = job->from->context; /* borrowed for the call: each handler copies it */
     t->loop = job->from->loop;       /* borrowed: where its async iterators run */
+    t->lifespan_state = job->from->lifespan_state; /* borrowed */
     oar_py_place_run(t, job->request);
     t->state = PyEval_SaveThread();
     detach_bytes(t, job->request);

@@ -13,6 +13,7 @@
 struct request_object {
     PyObject_HEAD
     PyObject *path_params;         /* owned: name -> value as the handler gets it */
+    PyObject *lifespan_state;      /* owned: the loop's */
     struct oar_exchange *exchange; /* a reference; NULL: there was no memory for one */
     struct oar_peer peer;
     bool https;
@@ -68,7 +69,7 @@ static int add_path_params(struct request_object *o, const struct oar_request *r
     return o->path_params ? 0 : -1;
 }
 
-PyObject *oar_py_request_new(const struct oar_request *r)
+PyObject *oar_py_request_new(const struct oar_py_thread *t, const struct oar_request *r)
 {
     PyTypeObject *type = (PyTypeObject *)oar_py.request_type;
     struct request_object *o = (struct request_object *)type->tp_alloc(type, 0);
@@ -76,6 +77,7 @@ PyObject *oar_py_request_new(const struct oar_request *r)
         return NULL;
     }
     struct oar_origin origin;
+    o->lifespan_state = Py_XNewRef(t->lifespan_state);
     oar_py.args->host->origin(r, &origin);
     o->peer = origin.peer;
     o->https = origin.https;
@@ -103,12 +105,14 @@ static int request_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(((struct request_object *)self)->path_params);
+    Py_VISIT(((struct request_object *)self)->lifespan_state);
     return 0;
 }
 
 static int request_clear(PyObject *self)
 {
     Py_CLEAR(((struct request_object *)self)->path_params);
+    Py_CLEAR(((struct request_object *)self)->lifespan_state);
     return 0;
 }
 
@@ -229,6 +233,13 @@ static PyObject *get_host(PyObject *self, void *unused)
     return PyUnicode_DecodeLatin1(of(self)->bytes + of(self)->host_off, of(self)->host_len, NULL);
 }
 
+static PyObject *get_lifespan_state(PyObject *self, void *unused)
+{
+    (void)unused;
+    PyObject *state = ((struct request_object *)self)->lifespan_state;
+    return state ? Py_NewRef(state) : PyDict_New();
+}
+
 static PyGetSetDef getters[] = {
     {"method", get_method, NULL, "The method, in upper case.", NULL},
     {"raw_path", get_raw_path, NULL, "The path as the client sent it: bytes, percent-encoded.",
@@ -243,6 +254,7 @@ static PyGetSetDef getters[] = {
     {"_streams", get_streams, NULL, "The body comes through the exchange, not as content.", NULL},
     {"_scheme", get_scheme, NULL, "\"https\" where a trusted proxy says so, else \"http\".", NULL},
     {"_host", get_host, NULL, "The host that a trusted proxy names, or \"\".", NULL},
+    {"_lifespan_state", get_lifespan_state, NULL, "What the lifespan yielded.", NULL},
     {"_client", get_client, NULL, "(host, port), or None on a unix socket.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

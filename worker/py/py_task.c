@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Coroutine handlers as asyncio tasks, started eagerly (PEP 3156's Task with Python 3.12's
- * eager_start): a handler that never waits has ended when the constructor returns; one that waits
- * goes on as the same task. Process: worker, on the loop's thread, inside the running loop. A
+ * Coroutine handlers. One that is not known to need a task is stepped without (py_step.c); one that
+ * has needed it of late starts as an asyncio.Task with eager_start (Python 3.12), which is cheaper
+ * when a task is needed. Either has ended, if it never waits, when the call returns; one that waits
+ * goes on as that task. Process: worker, on the loop's thread, inside the running loop. A
  * completion owns its reference to the task for as long as it waits; the request is the event
  * loop's and stays until it is answered. */
 #include "worker/py/py.h"
@@ -82,7 +83,7 @@ static int respond_later(struct oar_py_thread *t, struct oar_request *r, PyObjec
     c->request = r;
     c->context = Py_NewRef(context);
     c->cancels = on_gone || oar_py.args->config->handler_timeout > 0;
-    PyObject *none = PyObject_CallMethod(task, "add_done_callback", "O", (PyObject *)c);
+    PyObject *none = PyObject_CallMethodOneArg(task, oar_py.str_add_done_callback, (PyObject *)c);
     if (!none) {
         c->request = NULL;
     } else if (c->cancels) {
@@ -93,26 +94,71 @@ static int respond_later(struct oar_py_thread *t, struct oar_request *r, PyObjec
     return none ? 0 : -1;
 }
 
-enum oar_call oar_py_task_start(struct oar_py_thread *t, struct oar_request *r, PyObject *coroutine,
-                                PyObject *context)
+/* The response of a handler whose task is made. */
+static enum oar_call follow(struct oar_py_thread *t, struct oar_request *r, PyObject *task,
+                            PyObject *context)
 {
-    PyObject *args[] = {NULL, coroutine, t->loop, context, Py_True};
     enum oar_call call = OAR_CALL_DONE;
-    PyObject *task = PyObject_Vectorcall(oar_py.task_type, args + 1,
-                                         1 | PY_VECTORCALL_ARGUMENTS_OFFSET, oar_py.task_kwnames);
-    PyObject *done = task ? PyObject_CallMethod(task, "done", NULL) : NULL;
-    if (!done) { /* KeyboardInterrupt and SystemExit leave the constructor: they are this request's,
-                    not the loop's */
-        oar_py_respond_error(t, r);
-    } else if (Py_IsTrue(done)) {
+    PyObject *done = PyObject_CallMethodNoArgs(task, oar_py.str_done);
+    if (done && Py_IsTrue(done)) {
         take_result(t, r, task, context);
-    } else if (respond_later(t, r, task, context) == 0) {
+    } else if (done && respond_later(t, r, task, context) == 0) {
         call = OAR_CALL_PENDING;
     } else {
         oar_py_respond_error(t, r);
     }
     Py_XDECREF(done);
-    Py_XDECREF(task);
+    return call;
+}
+
+static enum oar_call start_lazily(struct oar_py_thread *t, struct oar_request *r,
+                                  PyObject *coroutine, PyObject *context, bool *needed)
+{
+    enum oar_call call = OAR_CALL_DONE;
+    PyObject *result;
+    enum oar_step step = oar_py_step(t, coroutine, context, &result);
+    *needed = step == OAR_STEP_TASK;
+    switch (step) {
+    case OAR_STEP_RETURNED: oar_py_respond(t, r, result, context); break;
+    case OAR_STEP_TASK: call = follow(t, r, result, context); break;
+    case OAR_STEP_RAISED: oar_py_respond_error(t, r); break;
+    }
+    Py_XDECREF(result);
+    return call;
+}
+
+static enum oar_call start_eagerly(struct oar_py_thread *t, struct oar_request *r,
+                                   PyObject *coroutine, PyObject *context, bool *needed)
+{
+    enum oar_call call = OAR_CALL_DONE;
+    t->asked = false;
+    PyObject *task = oar_py_task_new(t, coroutine, context, true);
+    if (task) {
+        call = follow(t, r, task, context);
+        Py_DECREF(task);
+    } else { /* KeyboardInterrupt and SystemExit leave the constructor: they are this request's, not
+                the loop's */
+        oar_py_respond_error(t, r);
+    }
+    *needed = call == OAR_CALL_PENDING || t->asked;
+    return call;
+}
+
+/* Needing a task counts four times as much as not needing one: the price of a wrong guess. */
+enum { NEED = 4, NEEDS_REGULARLY = 8, MOST = 16 };
+
+enum oar_call oar_py_task_start(struct oar_py_thread *t, struct oar_request *r, PyObject *coroutine,
+                                PyObject *context)
+{
+    uint8_t *needs = &t->needs[r->route->handler];
+    bool lazily = oar_py.lazy_tasks && *needs < NEEDS_REGULARLY;
+    bool needed;
+    enum oar_call call = (lazily ? start_lazily : start_eagerly)(t, r, coroutine, context, &needed);
+    if (needed) {
+        *needs = (uint8_t)OAR_MIN(*needs + NEED, MOST);
+    } else if (*needs > 0) {
+        --*needs;
+    }
     Py_DECREF(coroutine);
     return call;
 }

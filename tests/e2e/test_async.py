@@ -1,0 +1,92 @@
+"""Coroutine handlers: what asyncio promises holds in the first step, and when a handler waits (docs/decisions/006)."""
+
+import concurrent.futures
+
+import httpx
+import pytest
+from conftest import APPS, start
+
+# The handler asserts in the server; anything but {"ok": true} is its failure.
+SEMANTICS = [
+    "current_task",
+    "current_task_is_the_same_after_a_wait",
+    "timeout_without_a_wait",
+    "timeout_expires",
+    "task_group",
+    "task_group_without_a_wait",
+    "create_task_inherits_the_context",
+    "all_tasks",
+    "cancel_self_then_wait",
+    "cancel_self_then_return",
+    "cancel_self_in_a_bare_yield",
+    "uncancel",
+    "task_name",
+    "task_weakref",
+    "task_done_callback",
+    "eager_child_is_the_current_task",
+    "current_task_in_a_nested_context",
+    "current_task_in_a_nested_context_then_wait",
+    "no_second_step",
+    "coroutine_of_the_task",
+    "gather",
+    "wait_for",
+    "shield",
+    "to_thread",
+    "subprocess",
+    "streams",
+    "exception_group",
+    "context_is_its_own",
+]
+
+
+@pytest.fixture(scope="module", params=["oarlock", "stock"])
+def server(request, python, tmp_path_factory):
+    log = tmp_path_factory.mktemp("async") / "server.log"
+    running = start(
+        log, "semantics:app", "--app-dir", str(APPS), "--python", python, "--workers", "1", "--loop", request.param
+    )
+    running.workers()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.mark.parametrize("name", SEMANTICS)
+def test_semantics(server, name):
+    """Each four times in a row: a handler that keeps needing a task is started another way from the third time on."""
+    for _ in range(4):
+        response = server.get(f"/{name}")
+        status = 500 if name == "cancel_self_then_return" else 200
+        assert response.status_code == status, response.text + server.log[-3000:]
+        if status == 200:
+            assert response.json() == {"ok": True}
+
+
+def test_a_thousand_at_once_keep_their_context(server):
+    with concurrent.futures.ThreadPoolExecutor(50) as pool, httpx.Client(base_url=server.url) as client:
+        answers = list(pool.map(lambda i: client.get(f"/own/{i}", timeout=30).json(), range(1000)))
+    assert answers == [{"before": "unset", "mine": i} for i in range(1000)]
+
+
+@pytest.mark.parametrize("name", ["KeyboardInterrupt", "SystemExit"])
+@pytest.mark.parametrize("when", ["first", "later", "asked"])
+def test_exceptions_that_end_programs_end_a_request(server, name, when):
+    assert server.get(f"/raise/{name}/{when}").status_code == 500
+    assert name in server.log
+    assert server.get("/current_task").json() == {"ok": True}
+    assert len(server.workers()) == 1
+
+
+def test_nothing_is_left(server):
+    """Objects, tasks and descriptors, before and after each kind of handler has run ten times."""
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        for name in SEMANTICS:
+            client.get(f"/{name}")
+        before = client.get("/count").json()
+        for _ in range(10):
+            for name in SEMANTICS:
+                client.get(f"/{name}")
+        after = client.get("/count").json()
+    assert after["tasks"] == before["tasks"]
+    assert after["descriptors"] <= before["descriptors"] + 1
+    assert after["tasks_alive"] <= before["tasks_alive"] + 2
+    assert after["objects"] <= before["objects"] + 200, (before, after)
