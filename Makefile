@@ -23,7 +23,7 @@ GIL_STAMP := $(BUILD)/python-gil
 FT_STAMP := $(BUILD)/python-ft
 
 .SECONDARY:
-.PHONY: help bridge sanitized build run test unit e2e lint interop bench asan tsan fuzz fuzzers replay corpora install clean docs setup server FORCE
+.PHONY: help bridge sanitized build run test unit e2e asyncio lint interop bench asan tsan fuzz fuzzers replay corpora install clean docs setup server FORCE
 
 help: ## this list
 	@echo "oarlock: make VERB"
@@ -112,6 +112,10 @@ C_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 e2e: build $(BUILD)/load
 	@$(VENV_PYTHON) -m pytest $(PYTEST)
 
+asyncio: build ## CPython's own test_asyncio on our event loop, on both interpreters (ASYNCIO="--stock" for --loop stock)
+	@for kind in gil ft; do $$(cat $(BUILD)/python-$$kind) tests/asyncio_suite.py $(ASYNCIO) >$(BUILD)/asyncio-$$kind.log 2>&1 & pids="$$pids $$!"; done; \
+	    for pid in $$pids; do wait $$pid || failed=1; done; grep -hE "^(FAIL|ERROR):|^(skipped|left out)|^test_asyncio on" $(BUILD)/asyncio-*.log; exit $${failed:-0}
+
 interop: build ## curl, wrk, h2load, Python's clients, Node, a browser, and nginx and HAProxy in front
 	@scripts/packages.sh interop
 	@$$(scripts/venv.sh $$(cat $(GIL_STAMP)) tests/interop/requirements.txt) -m pytest -q -p no:cacheprovider --rootdir . \
@@ -128,6 +132,7 @@ test: build $(BUILD)/load ## all tests: units under sanitizers, HTTP cases, corp
 	@$(MAKE) unit
 	@$(MAKE) replay
 	@scripts/packages.sh test
+	@$(MAKE) asyncio
 	@$(VENV_PYTHON) -m pytest -q $(PYTEST)
 
 # Fuzzers: libFuzzer with ASan and UBSan. Seeds are the cases of tests/http and the corpora that earlier runs have found.

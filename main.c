@@ -79,8 +79,10 @@ int main(int argc, char **argv)
     }
     oar_log_init("master", level_of(config.log_level));
     switch (config.command) {
-    case OAR_CMD_RUN:
-    case OAR_CMD_ROUTES: status = serve_or_list(); break;
+    case OAR_CMD_RUN: status = serve_or_list(); break;
+    case OAR_CMD_ROUTES:
+        status = config.live ? oar_master_live((int)config.live) : serve_or_list();
+        break;
     case OAR_CMD_HELP: oar_config_help(STDOUT_FILENO); break;
     case OAR_CMD_VERSION: puts("oarlock " OAR_VERSION); break;
     case OAR_CMD_OPTIONS_DOC: oar_config_markdown(STDOUT_FILENO); break;

@@ -67,7 +67,7 @@ enum oar_status oar_loader_read(struct oar_loader *l, struct oar_err *err)
 static enum oar_status seal(const struct oar_built *built, const void **routes, struct oar_err *err)
 {
     enum oar_status status = OAR_ERR;
-    int fd = memfd_create("oarlock-routes", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = memfd_create(OAR_ROUTES_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) {
         return oar_err_set(err, "cannot make memory for the route table: %s", strerror(errno));
     }
@@ -94,7 +94,9 @@ static enum oar_status seal(const struct oar_built *built, const void **routes, 
     *routes = p;
     status = oar_route_check(p, built->size, err);
 out:
-    close(fd);
+    if (status != OAR_OK) { /* else it stays open: `oarlock routes --live` finds it under /proc */
+        close(fd);
+    }
     return status;
 }
 

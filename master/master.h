@@ -18,4 +18,7 @@ int oar_master_routes(const struct oar_master_args *args);
 /* The container's share of cores: affinity and cgroup quota. */
 int oar_cpu_share(void);
 
+/* `oarlock routes --live PID`: what the scoreboard of a running server says of its routes. */
+int oar_master_live(int pid);
+
 #endif

@@ -25,6 +25,32 @@ static void slot_line(uint32_t worker, uint32_t thread, const struct oar_slot *s
             OAR_GET_NOW(s->refused), OAR_GET_NOW(s->timeouts), OAR_GET_NOW(s->handler_errors));
 }
 
+static double per(uint64_t all, uint64_t each)
+{
+    return each ? (double)all / (double)each : 0;
+}
+
+/* What the interpreter cost this loop. */
+static void interpreter_line(uint32_t worker, uint32_t thread, const struct oar_slot *s)
+{
+    uint64_t requests = OAR_GET_NOW(s->requests);
+    uint64_t attached = OAR_GET_NOW(s->attach_count);
+    if (attached == 0) {
+        return;
+    }
+    oar_log(OAR_LOG_INFO,
+            "status: worker %u thread %u: the interpreter taken %.3f times a request, %.2f us "
+            "waited a request (longest wait over 10 ms: %.0f ms), %" PRIu64
+            " calls in the pool, %u background tasks open, %" PRIu64
+            " collections of %.2f ms (longest %.1f ms)%s",
+            worker, thread, per(attached, requests), per(OAR_GET_NOW(s->attach_ns), requests) / 1e3,
+            (double)OAR_GET_NOW(s->attach_longest_ns) / 1e6, OAR_GET_NOW(s->pool_calls),
+            OAR_GET_NOW(s->background), OAR_GET_NOW(s->gc_count),
+            per(OAR_GET_NOW(s->gc_ns), OAR_GET_NOW(s->gc_count)) / 1e6,
+            (double)OAR_GET_NOW(s->gc_longest_ns) / 1e6,
+            OAR_GET_NOW(s->gil) ? "; an extension has turned the GIL on" : "");
+}
+
 void oar_status_log(struct oar_shm *shm)
 {
     static const struct {
@@ -39,6 +65,7 @@ void oar_status_log(struct oar_shm *shm)
     for (uint32_t i = 0; i < shm->n_workers * shm->n_threads; i++) {
         const struct oar_slot *s = oar_shm_slot(shm, i);
         slot_line(i / shm->n_threads, i % shm->n_threads, s);
+        interpreter_line(i / shm->n_threads, i % shm->n_threads, s);
         for (int rule = 1; rule < OAR_RULES_COUNT; rule++) {
             refused[rule] += OAR_GET_NOW(s->refused_by[rule]);
         }

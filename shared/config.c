@@ -249,7 +249,8 @@ static enum oar_status command(struct oar_config *cfg, const char *word, struct 
 
 static enum oar_status check_target(const struct oar_config *cfg, struct oar_err *err)
 {
-    bool needed = (cfg->command == OAR_CMD_RUN && !cfg->stub) || cfg->command == OAR_CMD_ROUTES;
+    bool needed = (cfg->command == OAR_CMD_RUN && !cfg->stub) ||
+                  (cfg->command == OAR_CMD_ROUTES && !cfg->live);
     if (!needed || (cfg->target && strchr(cfg->target, ':') && cfg->target[0] != ':')) {
         return OAR_OK;
     }

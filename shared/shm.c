@@ -11,7 +11,7 @@
 size_t oar_shm_size(uint32_t n_workers, uint32_t n_threads)
 {
     return sizeof(struct oar_shm) + (size_t)n_workers * n_threads * sizeof(struct oar_slot) +
-           OAR_MAX_ROUTES + 1;
+           (OAR_MAX_ROUTES + 1) * sizeof(struct oar_route_live);
 }
 
 enum oar_status oar_shm_create(struct oar_shm **out, uint32_t n_workers, uint32_t n_threads,
@@ -22,7 +22,10 @@ enum oar_status oar_shm_create(struct oar_shm **out, uint32_t n_workers, uint32_
         return oar_err_set(err, "--workers %u x --threads %u is more than %d event loops",
                            n_workers, n_threads, OAR_MAX_SLOTS);
     }
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int fd = memfd_create(OAR_SHM_NAME, MFD_CLOEXEC);
+    void *p = fd >= 0 && ftruncate(fd, (off_t)size) == 0
+                  ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+                  : MAP_FAILED;
     if (p == MAP_FAILED) {
         return oar_err_set(err, "no memory for the scoreboard (%zu bytes): %s", size,
                            strerror(errno));
@@ -35,7 +38,7 @@ enum oar_status oar_shm_create(struct oar_shm **out, uint32_t n_workers, uint32_
     shm->n_threads = n_threads;
     shm->slots_off = sizeof *shm;
     shm->slot_size = sizeof(struct oar_slot);
-    shm->places_off = shm->slots_off + n_workers * n_threads * shm->slot_size;
+    shm->routes_off = shm->slots_off + n_workers * n_threads * shm->slot_size;
     shm->master_pid = (int32_t)getpid();
     *out = shm;
     return OAR_OK;

@@ -1,6 +1,6 @@
 """CPython's own test_asyncio on oarlock's loop; run by the interpreter that is tested.
 
-usage: PYTHON tests/asyncio_suite.py [--stock] [--list-skips] [MODULE | MODULE.Class.test ...]
+usage: PYTHON tests/asyncio_suite.py [--stock] [MODULE | MODULE.Class.test ...]
 Whatever makes a loop - the policy, asyncio.new_event_loop(), asyncio.SelectorEventLoop(any selector) - makes ours, so
 the classes that the suite has for select, poll and epoll are three runs on libev. Tests that build a loop from asyncio's
 private base classes run as they are. EXPECTED names each test that is left out, and why.

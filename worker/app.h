@@ -83,6 +83,8 @@ struct oar_host {
     /* Gives the waiter back, NULL: none. With `due`: only if it is due, or the request is over. */
     void *(*disarm)(struct oar_exchange *x, enum oar_waiter which, bool *due);
     bool (*stopping)(struct oar_thread *t); /* drained: the loop may end */
+    /* Any thread: work that outlives its request begins (+1) or ends (-1); a drain waits for it. */
+    void (*hold)(struct oar_thread *t, int change);
     struct oar_slot *(*slot)(struct oar_thread *t);
     /* Who speaks; any thread. `host` points into the request's head. */
     void (*origin)(const struct oar_request *r, struct oar_origin *out);
@@ -102,7 +104,7 @@ struct oar_app_args {
     int cpu_count;
     int n_threads;
     int pool_threads;
-    _Atomic uint8_t *places; /* the scoreboard's, by handler; NULL in the loader */
+    struct oar_route_live *live; /* the scoreboard's, by handler; NULL in the loader */
 };
 
 struct oar_app {
@@ -125,7 +127,7 @@ struct oar_app {
     void (*thread_stop)(void *state);
     void (*stop)(void); /* main thread, after all others have ended */
     /* The batch: enter, call for each request, leave. */
-    void (*enter)(void *state);
+    void (*enter)(void *state); /* counts itself in the scoreboard */
     enum oar_call (*call)(void *state, struct oar_request *r);
     /* In a batch: waiters of the exchange may be due. NULL: the application never arms any. */
     void (*notify)(void *state, struct oar_exchange *x);

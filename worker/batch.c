@@ -11,16 +11,12 @@
 
 static void enter(struct oar_thread *t)
 {
-    struct oar_slot *slot = t->slot;
     if (t->worker->app->enter) {
-        uint64_t before = oar_now_ns();
-        OAR_SET(slot->phase, OAR_PHASE_GIL);
+        OAR_SET(t->slot->phase, OAR_PHASE_GIL);
         t->worker->app->enter(t->app_state);
-        OAR_ADD(slot->attach_ns, oar_now_ns() - before);
-        OAR_ADD(slot->attach_count, 1);
     }
     t->entered = true;
-    OAR_SET(slot->phase, OAR_PHASE_HANDLER);
+    OAR_SET(t->slot->phase, OAR_PHASE_HANDLER);
 }
 
 static void leave(struct oar_thread *t)

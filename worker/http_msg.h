@@ -91,6 +91,7 @@ struct oar_request {
     const struct oar_rt_route *route;
     _Atomic(struct oar_exchange *) exchange; /* a reference; made when it is needed */
     struct oar_value *values;                /* route->n_params of them, in the arena */
+    void *background;       /* the application's: what it does after the response; it clears it */
     struct oar_match match; /* captured segments point into head or the arena; zeroed up to here */
     struct oar_response response;
 };

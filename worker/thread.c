@@ -102,6 +102,12 @@ static void take_done(struct oar_thread *t)
     }
 }
 
+static bool host_stopping(struct oar_thread *t)
+{
+    return t->worker->draining && !t->accepting && t->n_conns == 0 && oar_list_empty(&t->conns) &&
+           OAR_GET_NOW(t->slot->background) == 0;
+}
+
 /* Handlers run at most once a round, after the wait: `timeout` was computed before they could ask
  * the application's loop for anything. */
 static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fired, int room)
@@ -109,7 +115,7 @@ static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fir
     drain_if_told(t);
     take_done(t);
     oar_batch_flush(t); /* responses of handlers that had waited leave before the thread waits */
-    bool finished = t->worker->draining && t->n_conns == 0;
+    bool finished = t->worker->draining && host_stopping(t);
     wait_for_events(t, finished ? 0 : timeout);
     refresh_date(t);
     drain_if_told(t);
@@ -152,9 +158,12 @@ static void host_respond_elsewhere(struct oar_thread *t, struct oar_request *r)
     }
 }
 
-static bool host_stopping(struct oar_thread *t)
+static void host_hold(struct oar_thread *t, int change)
 {
-    return t->worker->draining && !t->accepting && t->n_conns == 0 && oar_list_empty(&t->conns);
+    OAR_ADD_SHARED(t->slot->background, (uint32_t)change);
+    if (change < 0) {
+        oar_thread_wake(t); /* the drain may be over */
+    }
 }
 
 static struct oar_slot *host_slot(struct oar_thread *t)
@@ -186,6 +195,7 @@ const struct oar_host oar_host = {
     .arm = oar_exchange_arm,
     .disarm = oar_exchange_disarm,
     .stopping = host_stopping,
+    .hold = host_hold,
     .slot = host_slot,
     .origin = host_origin,
     .log = oar_log,

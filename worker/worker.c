@@ -147,7 +147,7 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
         bridge.args.cpu_count = cpu_count;
         bridge.args.n_threads = w.n_threads;
         bridge.args.pool_threads = pool_threads;
-        bridge.args.places = oar_shm_places(args->shm);
+        bridge.args.live = oar_shm_routes(args->shm);
         w.threads = calloc((size_t)w.n_threads, sizeof *w.threads);
         status = w.threads ? w.app->start(&bridge.args, &err)
                            : oar_err_set(&err, "no memory for threads");

@@ -103,6 +103,8 @@ struct oar_strings {
            "connections open in each worker; more wait in the kernel's queue")                     \
     OPTION(STR, log_level, "log-level", "info", 0, 0, "debug|info|warning|error", "Output",        \
            "least level that is logged")                                                           \
+    OPTION(INT, live, "live", "0", 0, 1 << 22, "PID", "Output",                                    \
+           "with `routes`: those of the running server with this process id, and where they run")  \
     OPTION(FLAG, debug, "debug", "", 0, 0, "", "Output",                                           \
            "put tracebacks into 500 responses; never on a network that others reach")              \
     OPTION(INT, ready_fd, "ready-fd", "-1", -1, 1 << 20, "FD", "Output",                           \

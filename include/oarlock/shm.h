@@ -13,7 +13,7 @@
 #include "oarlock/rules.h"
 
 #define OAR_SHM_MAGIC 0x64726f6273726c6fULL
-#define OAR_SHM_VERSION 3
+#define OAR_SHM_VERSION 4
 
 enum oar_slot_state {
     OAR_SLOT_EMPTY,    /* no thread: writer master */
@@ -52,14 +52,28 @@ struct oar_slot {
     _Atomic uint64_t attach_count; /* acquisitions of the interpreter */
     _Atomic uint64_t attach_ns;    /* time waited for them */
     _Atomic uint64_t pool_calls;   /* handlers handed to the pool */
-    char pad1[OAR_CACHE_LINE * 2 - 16 * 8];
+    /* fourth line: rare events, counted by whichever thread of the worker meets them */
+    _Atomic uint64_t attach_longest_ns;
+    _Atomic uint64_t gc_count, gc_ns, gc_longest_ns; /* the interpreter's collections */
+    _Atomic uint32_t background;                     /* BackgroundTasks that are not done */
+    _Atomic uint32_t gil; /* 1: an extension has turned it on (free-threaded interpreter) */
+    char pad1[OAR_CACHE_LINE - 40];
     _Atomic uint64_t refused_by[OAR_MAX_RULES]; /* by enum oar_rule */
     char pad2[OAR_CACHE_LINE];
 };
-_Static_assert(sizeof(struct oar_slot) == 11 * OAR_CACHE_LINE, "format");
+_Static_assert(sizeof(struct oar_slot) == 12 * OAR_CACHE_LINE, "format");
 
-/* Where a route's `def` runs: one byte for each route, shared by all workers of a generation, written
- * by whichever thread finds out (two that do at once agree). */
+/* What is found out about a route while it serves; shared by all workers. Written rarely, by
+ * whichever thread finds out. `place`: where its `def` runs (two threads that find out at once
+ * agree). */
+struct oar_route_live {
+    _Atomic uint8_t place;
+    char pad[3];
+    _Atomic uint32_t blamed;    /* times that an event loop waited long for the interpreter while
+                                   this route's handler used it in the pool */
+    _Atomic uint64_t blamed_ns; /* how long in all */
+};
+_Static_assert(sizeof(struct oar_route_live) == 16, "format");
 #define OAR_PLACE_INLINE 1u  /* on the event loop's thread; else in the pool */
 #define OAR_PLACE_DEMOTED 2u /* added for each demotion, up to OAR_PLACE_MOST times */
 #define OAR_PLACE_MOST 6u
@@ -71,13 +85,16 @@ struct oar_shm {
         n_threads; /* slots = workers x threads; slot of (w, t) is w * n_threads + t */
     uint32_t slots_off, slot_size;
     int32_t master_pid;
-    uint32_t places_off; /* OAR_MAX_ROUTES + 1 bytes */
+    uint32_t routes_off; /* OAR_MAX_ROUTES + 1 of struct oar_route_live */
     char pad[OAR_CACHE_LINE - 40];
 };
 _Static_assert(sizeof(struct oar_shm) == OAR_CACHE_LINE, "format");
 
 size_t oar_shm_size(uint32_t n_workers, uint32_t n_threads);
-/* Maps fresh zeroed shared memory, inherited over fork. */
+/* Maps fresh zeroed shared memory, inherited over fork. Its descriptor stays open: that is how
+ * `oarlock routes --live` finds it under /proc. */
+#define OAR_SHM_NAME "oarlock-scoreboard"
+#define OAR_ROUTES_NAME "oarlock-routes"
 enum oar_status oar_shm_create(struct oar_shm **out, uint32_t n_workers, uint32_t n_threads,
                                struct oar_err *err);
 
@@ -86,13 +103,15 @@ static inline struct oar_slot *oar_shm_slot(struct oar_shm *shm, uint32_t i)
     return (struct oar_slot *)(void *)((char *)shm + shm->slots_off) + i;
 }
 
-static inline _Atomic uint8_t *oar_shm_places(struct oar_shm *shm)
+static inline struct oar_route_live *oar_shm_routes(struct oar_shm *shm)
 {
-    return (_Atomic uint8_t *)((char *)shm + shm->places_off);
+    return (struct oar_route_live *)(void *)((char *)shm + shm->routes_off);
 }
 
 #define OAR_SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
 #define OAR_GET_NOW(field) atomic_load_explicit(&(field), memory_order_relaxed)
+/* More than one writer: for what is rare. */
+#define OAR_ADD_SHARED(field, n) atomic_fetch_add_explicit(&(field), (n), memory_order_relaxed)
 /* One writer, so no read-modify-write instruction is needed. */
 #define OAR_ADD(field, n) OAR_SET(field, OAR_GET_NOW(field) + (n))
 

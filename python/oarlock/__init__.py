@@ -13,6 +13,8 @@ Write an application with names that FastAPI and Starlette users know, and serve
 """
 
 from oarlock.app import App, Route, Router
+from oarlock.background import BackgroundTask, BackgroundTasks
+from oarlock.concurrency import run_in_threadpool
 from oarlock.exceptions import ClientDisconnect, HTTPException
 from oarlock.params import Path, Query
 from oarlock.requests import URL, Request
@@ -30,6 +32,8 @@ __version__ = "0.1.0"
 __all__ = [
     "URL",
     "App",
+    "BackgroundTask",
+    "BackgroundTasks",
     "ClientDisconnect",
     "HTMLResponse",
     "HTTPException",
@@ -44,4 +48,5 @@ __all__ = [
     "Router",
     "StreamingResponse",
     "__version__",
+    "run_in_threadpool",
 ]

@@ -124,7 +124,7 @@ class Loop(native.LoopCore, StockLoop):  # type: ignore[misc,name-defined]
             self._current_handle = None
             if (took := self.time() - started) >= self.slow_callback_duration:
                 text = base_events._format_handle(handle)  # type: ignore[attr-defined]
-                base_events.logger.warning("Executing %s took %.3f seconds", text, took)
+                base_events.logger.warning("Executing %s took %.3f seconds", text, took)  # type: ignore[attr-defined]
             handle = None  # a traceback that the callback keeps would keep this frame, and so the handle
 
     def _callback_failed(self, handle: Any, exc: BaseException) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Union
 from uuid import UUID
 
 from oarlock.app import App, Route
+from oarlock.background import BackgroundTasks
 from oarlock.exceptions import LoadError
 from oarlock.params import Path, Query
 from oarlock.requests import Request
@@ -157,7 +158,8 @@ class _Param:
                 self.default = inspect.Parameter.empty
         elif marker is not None and self.default is inspect.Parameter.empty and marker.default is not ...:
             self.default = marker.default
-        self.is_request = annotation is Request
+        # what the server gives, not the client
+        self.given = "request" if annotation is Request else "background" if annotation is BackgroundTasks else None
         self.wire_name = marker.alias if marker is not None and marker.alias else self.name
         names = _path_names(route.path)
         self.source = (
@@ -165,14 +167,14 @@ class _Param:
             if isinstance(marker, Path) or (self.wire_name in names and not isinstance(marker, Query))
             else "query"
         )
-        if self.source == "path" and self.wire_name not in names and not self.is_request:
+        if self.source == "path" and self.wire_name not in names and not self.given:
             raise LoadError(
                 f"{_where(route)}: parameter '{self.name}' is a Path, but the route '{route.path}' has no {{{self.wire_name}}}"
             )
         self.nullable, self.type = self._type(route, annotation)
 
     def _type(self, route: Route, annotation: Any) -> tuple[bool, str]:
-        if self.is_request:
+        if self.given:
             return False, "str"
         nullable = False
         if typing.get_origin(annotation) in (Union, types.UnionType):
@@ -184,7 +186,7 @@ class _Param:
         except (KeyError, TypeError):
             raise LoadError(
                 f"{_where(route)}: parameter '{self.name}' has type {getattr(annotation, '__name__', annotation)}; this version "
-                "takes int, float, bool, str and UUID from path and query, and Request. Take the body from a "
+                "takes int, float, bool, str and UUID from path and query, Request and BackgroundTasks. Take the body from a "
                 "parameter `request: Request` with `await request.json()`"
             ) from None
 
@@ -239,7 +241,7 @@ def _check(route: Route) -> None:
             f"{_where(route)}: stream=True with blocking=False would block the event loop while it reads the body; "
             "leave blocking out, or make the handler async"
         )
-    if route.stream and not any(p.is_request for p in _params(route)):
+    if route.stream and not any(p.given == "request" for p in _params(route)):
         raise LoadError(f"{_where(route)}: stream=True needs a parameter `request: Request` to read the body from")
     limit = route.max_body
     if limit is not None and not (isinstance(limit, int) and 0 <= limit <= 2**53):
@@ -264,7 +266,7 @@ def _route(app: App, route: Route) -> dict[str, Any]:
         "stream": route.stream,
         "max_body": route.max_body,
         "cancel": _cancels(app, route),
-        "params": [p.manifest() for p in _params(route) if not p.is_request],
+        "params": [p.manifest() for p in _params(route) if not p.given],
     }
 
 
@@ -282,13 +284,13 @@ def handlers(app: App) -> list[tuple[Any, ...]]:
         values = 0
         plan: list[tuple[Any, ...]] = []
         for p in params:
-            if p.is_request:
-                plan.append(("request",))
+            if p.given:
+                plan.append((p.given,))
             elif p.default is inspect.Parameter.empty:
                 plan.append(("value", values))
             else:
                 plan.append(("value", values, p.default))
-            values += not p.is_request
+            values += p.given is None
         keywords = tuple(p.name for p in params if p.keyword)
         is_async = _is_async(route.endpoint)
         # A generator function only makes the generator; what iterates it chooses the thread.

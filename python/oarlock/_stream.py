@@ -1,12 +1,15 @@
 """Streamed bodies over the native exchange: what a client sends, and what a handler gives, piece by piece."""
 
 import asyncio
-from collections.abc import AsyncIterable
+import functools
+from collections.abc import AsyncIterable, Callable
 from contextvars import Context
 from typing import Any
 
 from oarlock._errors import own_frames
 from oarlock._loop import StockLoop
+from oarlock.background import BackgroundTask
+from oarlock.background import start as start_background
 from oarlock.exceptions import ClientDisconnect
 
 # enum oar_waiter in worker/app.h
@@ -75,7 +78,7 @@ class BodyStream:
         return piece  # type: ignore[no-any-return]
 
 
-async def _pump(exchange: Any, source: AsyncIterable[Any], route: str) -> None:
+async def _pump(exchange: Any, source: AsyncIterable[Any], route: str, then: Callable[[], None] | None) -> None:
     """Gives the items of an async iterator to the client, no faster than the client takes them."""
     ok = False
     log = None
@@ -101,15 +104,27 @@ async def _pump(exchange: Any, source: AsyncIterable[Any], route: str) -> None:
     finally:
         exchange.disarm(GONE)
         exchange.end(ok, log)
+        if then is not None:
+            then()
 
 
 def start(
-    exchange: Any, source: AsyncIterable[Any], loop: asyncio.AbstractEventLoop, context: Context, route: str, here: bool
+    exchange: Any,
+    source: AsyncIterable[Any],
+    loop: asyncio.AbstractEventLoop,
+    context: Context,
+    route: str,
+    here: bool,
+    background: BackgroundTask | None,
 ) -> None:
-    """Begins to give the items of ``source``, in the handler's context. ``here``: on the loop's own thread."""
+    """Begins to give the items of ``source``, in the handler's context. ``here``: on the loop's own thread.
+
+    ``background``: what follows the last item; it has been counted.
+    """
+    then = None if background is None else functools.partial(start_background, loop, context, True, background, route)
 
     def begin() -> None:
-        task = loop.create_task(_pump(exchange, source, route), context=context, name=f"oarlock stream {route}")
+        task = loop.create_task(_pump(exchange, source, route, then), context=context, name=f"oarlock stream {route}")
         _pumps.add(task)
         task.add_done_callback(_pumps.discard)
 

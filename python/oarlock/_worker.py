@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
-import sys
+import gc
 import threading
 import traceback
 from contextvars import Context
 from typing import Any
 
-from oarlock import _manifest
+from oarlock import _gil, _imports, _manifest
 from oarlock._errors import own_frames
 from oarlock._loop import Loop, StockLoop
+from oarlock._native import native
 from oarlock.app import App
 from oarlock.exceptions import LoadError
 
@@ -21,9 +22,12 @@ _lifespans: dict[asyncio.AbstractEventLoop, tuple[asyncio.Task[None], asyncio.Fu
 
 def describe(target: str, factory: bool, settings: dict[str, Any]) -> tuple[str, bool]:
     """The manifest and True, or what went wrong and False."""
-    del settings
     try:
+        _gil.watch(settings["gil"])
         app = _manifest.import_app(target, factory)
+        _gil.check()
+        for line in _imports.warnings(settings["threads"]):
+            native.log("warning", line)
         return _manifest.dumps(app), True
     except LoadError as exc:
         return str(exc), False
@@ -37,10 +41,16 @@ def load(target: str, factory: bool, settings: dict[str, Any]) -> tuple[str, lis
     """The manifest again, to be compared, and the handlers in the order of its routes."""
     global _app, _stock
     _stock = settings["loop"] == "stock"
+    _gil.watch("allow" if settings["gil"] == "warn" else settings["gil"])  # the loader has said it
     _app = _manifest.import_app(target, factory)
+    _gil.check()
+    _gil.watch(settings["gil"])
     manifest, handlers = _manifest.dumps(_app), _manifest.handlers(_app)
     for function in _app.worker_start:
         function()
+    gc.collect()
+    if not _gil.FREE_THREADED:  # docs/decisions/009: there a frozen heap makes collections many times as frequent
+        gc.freeze()
     return manifest, handlers
 
 
@@ -50,8 +60,7 @@ def process_stop() -> None:
         try:
             function()
         except Exception:
-            print(f"on_worker_stop: {function!r} raised", file=sys.stderr)
-            traceback.print_exc()
+            native.log("error", f"on_worker_stop: {function!r} raised\n{traceback.format_exc()}")
 
 
 # ---- one event-loop thread ----------------------------------------------------------------------
@@ -81,7 +90,8 @@ def lifespan_start(loop: asyncio.AbstractEventLoop, context: Context) -> dict[st
     started: asyncio.Future[dict[str, Any]] = loop.create_future()
     ended: asyncio.Future[None] = loop.create_future()
     task = loop.create_task(_live(started, ended), context=context, name="oarlock lifespan")
-    loop.run_until_complete(asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED))
+    either: list[asyncio.Future[Any]] = [task, started]
+    loop.run_until_complete(asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED))
     if not started.done():
         task.result()  # raises what the lifespan raised
         raise RuntimeError("the lifespan ended without a yield")
@@ -96,7 +106,7 @@ def _lifespan_end(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_until_complete(task)
     except Exception as exc:
-        print(f"the lifespan raised at its end: {own_frames(exc)}", file=sys.stderr)
+        native.log("error", f"the lifespan raised at its end\n{own_frames(exc)}")
 
 
 def thread_run(loop: asyncio.AbstractEventLoop) -> None:
@@ -105,8 +115,7 @@ def thread_run(loop: asyncio.AbstractEventLoop) -> None:
         try:
             loop.run_forever()
         except (KeyboardInterrupt, SystemExit):
-            print("a callback on the event loop raised; the loop goes on", file=sys.stderr)
-            traceback.print_exc()
+            native.log("error", f"a callback on the event loop raised; the loop goes on\n{traceback.format_exc()}")
         else:
             return
 
@@ -124,6 +133,6 @@ def thread_stop(loop: asyncio.AbstractEventLoop) -> None:
         _lifespan_end(loop)
     with contextlib.suppress(Exception):  # generators that will not end, threads of the executor that do not
         loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), 1))
-        loop.run_until_complete(loop.shutdown_default_executor(timeout=1))
+        loop.run_until_complete(asyncio.wait_for(loop.shutdown_default_executor(), 1))
     asyncio.set_event_loop(None)
     loop.close()

@@ -3,10 +3,13 @@
 import re
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, MutableMapping
 from http.cookies import SimpleCookie
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from oarlock._native import native
+
+if TYPE_CHECKING:
+    from oarlock.background import BackgroundTask
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
@@ -80,6 +83,7 @@ class Response:
         status_code: 200 to 599.
         headers: fields to send; framing fields (Content-Length and the like) are the server's.
         media_type: the Content-Type; text types get ``; charset=utf-8``.
+        background: what to do once the response has been sent, a BackgroundTask or BackgroundTasks.
     """
 
     media_type: str | None = None
@@ -91,8 +95,10 @@ class Response:
         status_code: int = 200,
         headers: Mapping[str, str] | None = None,
         media_type: str | None = None,
+        background: "BackgroundTask | None" = None,
     ) -> None:
         self.status_code = status_code
+        self.background = background
         if media_type is not None:
             self.media_type = media_type
         self.headers = MutableHeaders(headers)
@@ -165,6 +171,7 @@ class StreamingResponse(Response):
         status_code: 200 to 599.
         headers: fields to send.
         media_type: the Content-Type.
+        background: what to do once the last piece has been given, a BackgroundTask or BackgroundTasks.
     """
 
     def __init__(
@@ -173,13 +180,14 @@ class StreamingResponse(Response):
         status_code: int = 200,
         headers: Mapping[str, str] | None = None,
         media_type: str | None = None,
+        background: "BackgroundTask | None" = None,
     ) -> None:
         if isinstance(content, str | bytes | bytearray) or not (
             hasattr(content, "__aiter__") or hasattr(content, "__iter__")
         ):
             raise TypeError(f"{type(self).__name__} takes an iterable of bytes or str, not {type(content).__name__}")
         self.body_iterator = content
-        super().__init__(None, status_code, headers, media_type)
+        super().__init__(None, status_code, headers, media_type, background)
 
 
 class JSONResponse(Response):
@@ -210,8 +218,15 @@ class RedirectResponse(Response):
         url: where to; characters that a URL cannot hold are percent-encoded.
         status_code: 307 keeps method and body; 303 makes it a GET (RFC 9110 section 15.4).
         headers: further fields.
+        background: what to do once the response has been sent.
     """
 
-    def __init__(self, url: str, status_code: int = 307, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(b"", status_code, headers)
+    def __init__(
+        self,
+        url: str,
+        status_code: int = 307,
+        headers: Mapping[str, str] | None = None,
+        background: "BackgroundTask | None" = None,
+    ) -> None:
+        super().__init__(b"", status_code, headers, None, background)
         self.headers["location"] = quote(str(url), safe=":/%#?=@[]!$&'()*+,;")

@@ -13,7 +13,7 @@
 #include "worker/py/py_stream.h"
 
 /* How one parameter of a handler is filled. */
-enum oar_py_arg { OAR_ARG_VALUE, OAR_ARG_REQUEST };
+enum oar_py_arg { OAR_ARG_VALUE, OAR_ARG_REQUEST, OAR_ARG_BACKGROUND };
 struct oar_py_param {
     enum oar_py_arg kind;
     uint16_t value;     /* index into request->values */
@@ -51,6 +51,8 @@ struct oar_py_process {
     PyObject *encode_default;    /* owned: oarlock._encode.default */
     PyObject *render_error;      /* owned: oarlock._errors.render */
     PyObject *streaming_type;    /* owned: oarlock.StreamingResponse */
+    PyObject *background_type;   /* owned: oarlock.BackgroundTasks */
+    PyObject *background_start;  /* owned: oarlock.background.start */
     PyObject *stream_start;      /* owned: oarlock._stream.start */
     PyObject *client_disconnect; /* owned: oarlock.ClientDisconnect */
     PyObject *cancelled_error;   /* owned: asyncio.CancelledError */
@@ -58,14 +60,19 @@ struct oar_py_process {
     PyObject *task_kwnames;      /* owned: ("loop", "context", "eager_start") */
     PyObject *bytes_name;        /* owned: ("bytes",) */
     PyObject *str_status_code, *str_body, *str_render_head, *str_result, *str_body_iterator,
-        *str_throw, *str_cancel, *str_done, *str_add_done_callback; /* owned, interned */
-    bool lazy_tasks; /* py_hooks.c: a first step may run without a task */
+        *str_background, *str_throw, *str_cancel, *str_done,
+        *str_add_done_callback;      /* owned, interned */
+    bool lazy_tasks;                 /* py_hooks.c: a first step may run without a task */
+    bool serves;                     /* event loops have started */
+    bool gil_is_on;                  /* an extension has turned it on, on the free-threaded build */
+    struct oar_thread *first_thread; /* borrowed; NULL: not started yet */
 };
 extern struct oar_py_process oar_py;
 
 /* One event-loop thread, or one thread of the pool. Touched by that thread alone. */
 struct oar_py_thread {
     struct oar_thread *host; /* NULL in the pool */
+    struct oar_thread *home; /* host; in the pool that of the job's loop */
     PyThreadState *state;
     PyObject *loop;           /* owned: the asyncio loop; NULL in the pool */
     PyObject *context;        /* owned: copied for each handler */
@@ -102,6 +109,13 @@ void oar_py_run(struct oar_py_thread *t, struct oar_request *r);
 /* New reference: what the handler returned. */
 PyObject *oar_py_invoke(const struct oar_py_thread *t, const struct oar_py_handler *h,
                         struct oar_request *r);
+
+/* py_attach.c: takes the interpreter for a loop's thread, and accounts for the wait. */
+void oar_py_attach(struct oar_py_thread *t);
+/* Accounts for the interpreter's collections from now on. -1: exception set. */
+int oar_py_watch_collections(void);
+
+extern PyMethodDef oar_py_server_methods[];
 
 /* py_place.c: where a `def` that is not pinned runs */
 bool oar_py_place_here(const struct oar_py_handler *h);

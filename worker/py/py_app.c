@@ -88,6 +88,9 @@ static enum oar_status py_start(const struct oar_app_args *args, struct oar_err 
     if (status == OAR_OK && needs_pool && oar_py_pool_start() != 0) {
         status = oar_err_set(err, "the pool could not be started; the reason stands above");
     }
+    if (status == OAR_OK && oar_py_watch_collections() != 0) {
+        status = oar_err_set(err, "the interpreter's collections cannot be watched");
+    }
     if (status == OAR_OK) {
         PyEval_SaveThread();
     }
@@ -116,7 +119,14 @@ static enum oar_status py_thread_start(struct oar_thread *host, int index, void 
         return oar_err_set(err, "no memory for a thread");
     }
     t->host = host;
+    t->home = host;
     t->index = index;
+    if (index == 0) {
+        oar_py.first_thread = host;
+    }
+    if (oar_py.gil_is_on) {
+        OAR_SET(oar_py.args->host->slot(host)->gil, 1);
+    }
     t->needs = calloc((size_t)oar_py.n_handlers + 1, 1);
     if (!t->needs) {
         free(t);
@@ -143,6 +153,7 @@ static void py_thread_run(void *state)
     struct oar_py_thread *t = state;
     PyEval_RestoreThread(t->state);
     t->serves = true;
+    oar_py.serves = true;
     PyObject *none = PyObject_CallMethod(oar_py.worker, "thread_run", "O", t->loop);
     t->serves = false;
     if (!none) {
@@ -196,7 +207,7 @@ static void py_stop(void)
 
 static void py_enter(void *state)
 {
-    PyEval_RestoreThread(((struct oar_py_thread *)state)->state);
+    oar_py_attach(state);
 }
 
 static void py_leave(void *state)

@@ -33,6 +33,14 @@ static PyObject *value_object(const struct oar_value *v, PyObject *standard)
     return o;
 }
 
+/* New reference; the request keeps one until its response is made. */
+static PyObject *background_object(struct oar_request *r)
+{
+    PyObject *work = PyObject_CallNoArgs(oar_py.background_type);
+    Py_XSETREF(*(PyObject **)&r->background, Py_XNewRef(work));
+    return work;
+}
+
 PyObject *oar_py_invoke(const struct oar_py_thread *t, const struct oar_py_handler *h,
                         struct oar_request *r)
 {
@@ -44,8 +52,9 @@ PyObject *oar_py_invoke(const struct oar_py_thread *t, const struct oar_py_handl
     }
     for (; n < h->n_params; n++) {
         const struct oar_py_param *p = &h->params[n];
-        args[n + 1] = p->kind == OAR_ARG_REQUEST ? oar_py_request_new(t, r)
-                                                 : value_object(&r->values[p->value], p->standard);
+        args[n + 1] = p->kind == OAR_ARG_VALUE     ? value_object(&r->values[p->value], p->standard)
+                      : p->kind == OAR_ARG_REQUEST ? oar_py_request_new(t, r)
+                                                   : background_object(r);
         if (!args[n + 1]) {
             goto out;
         }

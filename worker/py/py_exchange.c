@@ -269,7 +269,7 @@ static bool pump_items(struct oar_exchange *x, PyObject *iterator)
     return ok;
 }
 
-void oar_py_pump(struct oar_py_pump *p)
+void oar_py_pump(struct oar_py_thread *t, struct oar_py_pump *p)
 {
     bool ok = false;
     if (PyContext_Enter(p->context) == 0) {
@@ -294,6 +294,8 @@ void oar_py_pump(struct oar_py_pump *p)
         free(text);
     }
     host()->end(p->exchange, ok);
+    oar_py_background_start(t, p->background, p->context, p->route);
+    p->background = NULL;
     oar_py_pump_clear(p);
 }
 
@@ -303,20 +305,26 @@ void oar_py_pump_clear(struct oar_py_pump *p)
         host()->drop(p->exchange);
         Py_CLEAR(p->iterator);
         Py_CLEAR(p->context);
+        Py_CLEAR(p->background);
         p->exchange = NULL;
     }
 }
 
-/* An async iterator: a task on the loop's thread. */
+/* An async iterator: a task on the loop's thread. `background` is stolen. */
 static int start_async(struct oar_py_thread *t, struct oar_exchange *x, PyObject *source,
-                       PyObject *context, const char *route)
+                       PyObject *context, const char *route, PyObject *background)
 {
     PyObject *object = oar_py_exchange_new(x);
     PyObject *none =
-        object ? PyObject_CallFunction(oar_py.stream_start, "OOOOsO", object, source, t->loop,
-                                       context, route, t->host ? Py_True : Py_False)
+        object ? PyObject_CallFunction(oar_py.stream_start, "OOOOsOO", object, source, t->loop,
+                                       context, route, t->host ? Py_True : Py_False,
+                                       background ? background : Py_None)
                : NULL;
     int rc = none ? 0 : -1;
+    if (rc != 0 && background) {
+        host()->hold(t->home, -1);
+    }
+    Py_XDECREF(background);
     Py_XDECREF(none);
     Py_XDECREF(object);
     return rc;
@@ -333,30 +341,44 @@ static int start_plain(struct oar_py_thread *t, struct oar_py_pump *p)
     if (oar_py_pool_submit(t, &(struct oar_py_job){.from = t, .pump = *p})) {
         return 0;
     }
+    if (p->background) {
+        host()->hold(t->home, -1);
+    }
     oar_py_pump_clear(p);
     return -1;
 }
 
-int oar_py_stream(struct oar_py_thread *t, struct oar_request *r, PyObject *source,
-                  PyObject *context, bool *full)
+static int start_stream(struct oar_py_thread *t, struct oar_request *r, PyObject *source,
+                        PyObject *response, PyObject *context, bool *full)
 {
     const char *route = oar_rt_text(oar_py.args->routes, r->route->path_off);
-    struct oar_exchange *x = host()->exchange(r);
+    bool is_async = PyObject_HasAttrString(source, "__aiter__");
+    PyObject *iterator = is_async ? Py_NewRef(source) : PyObject_GetIter(source);
+    struct oar_exchange *x = iterator ? host()->exchange(r) : NULL;
     int rc = -1;
-    *full = false;
-    if (!x) {
+    if (iterator && !x) {
         PyErr_NoMemory();
-    } else if (PyObject_HasAttrString(source, "__aiter__")) {
-        rc = start_async(t, x, source, context, route);
-    } else {
-        struct oar_py_pump p = {x, PyObject_GetIter(source), Py_NewRef(context), route};
-        if (p.iterator) {
+    } else if (x) {
+        PyObject *background = oar_py_background_take(t, r, response);
+        if (is_async) {
+            rc = start_async(t, x, iterator, context, route, background);
+        } else {
+            struct oar_py_pump p = {x, Py_NewRef(iterator), Py_NewRef(context), route, background};
             rc = start_plain(t, &p);
             *full = rc != 0;
-        } else {
-            oar_py_pump_clear(&p);
         }
     }
+    Py_XDECREF(iterator);
+    return rc;
+}
+
+int oar_py_stream(struct oar_py_thread *t, struct oar_request *r, PyObject *response,
+                  PyObject *context, bool *full)
+{
+    PyObject *source = PyObject_GetAttr(response, oar_py.str_body_iterator);
+    *full = false;
+    int rc = source ? start_stream(t, r, source, response, context, full) : -1;
+    Py_XDECREF(source);
     return rc;
 }
 

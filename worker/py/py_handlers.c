@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The application's handlers as C data, from what oarlock._worker.load returns: one tuple a route,
  * (call, is_async, in_pool, status, response_class or None, params, keyword names, adapts),
- * params: ("value", index, default or ...) or ("request",).
+ * params: ("value", index, default or ...) or ("request",) or ("background",).
  * Process: worker, main thread, before any other thread attaches. Owns the array for the process's
  * life. */
 #include <stdlib.h>
@@ -28,7 +28,9 @@ static int load_params(struct oar_py_handler *h, PyObject *params)
         if (!param || !PyArg_ParseTuple(param, "s|iO", &kind, &index, &standard)) {
             return -1;
         }
-        h->params[i].kind = strcmp(kind, "request") == 0 ? OAR_ARG_REQUEST : OAR_ARG_VALUE;
+        h->params[i].kind = strcmp(kind, "request") == 0      ? OAR_ARG_REQUEST
+                            : strcmp(kind, "background") == 0 ? OAR_ARG_BACKGROUND
+                                                              : OAR_ARG_VALUE;
         h->wants_request = h->wants_request || h->params[i].kind == OAR_ARG_REQUEST;
         h->params[i].value = (uint16_t)index;
         h->params[i].standard = standard == Py_Ellipsis ? NULL : Py_NewRef(standard);
@@ -53,8 +55,9 @@ static int load_one(struct oar_py_handler *h, PyObject *spec, Py_ssize_t index)
     h->call = Py_NewRef(call);
     h->is_async = is_async;
     h->in_pool = in_pool;
-    h->place =
-        adapts && oar_py.args->config->blocking_threshold > 0 ? oar_py.args->places + index : NULL;
+    h->place = adapts && oar_py.args->config->blocking_threshold > 0
+                   ? &oar_py.args->live[index].place
+                   : NULL;
     h->status = (uint16_t)status;
     h->response_class = response_class == Py_None ? NULL : Py_NewRef(response_class);
     h->n_keywords = (int)PyTuple_GET_SIZE(keywords);

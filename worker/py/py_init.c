@@ -142,7 +142,11 @@ static int fetch_objects(void)
     oar_py.render_error = oar_py.encode_default ? attribute("oarlock._errors", "render") : NULL;
     oar_py.streaming_type =
         oar_py.render_error ? attribute("oarlock.responses", "StreamingResponse") : NULL;
-    oar_py.stream_start = oar_py.streaming_type ? attribute("oarlock._stream", "start") : NULL;
+    oar_py.background_type =
+        oar_py.streaming_type ? attribute("oarlock.background", "BackgroundTasks") : NULL;
+    oar_py.background_start =
+        oar_py.background_type ? attribute("oarlock.background", "start") : NULL;
+    oar_py.stream_start = oar_py.background_start ? attribute("oarlock._stream", "start") : NULL;
     oar_py.client_disconnect =
         oar_py.stream_start ? attribute("oarlock.exceptions", "ClientDisconnect") : NULL;
     oar_py.cancelled_error =
@@ -157,6 +161,7 @@ static int fetch_objects(void)
     oar_py.str_render_head = PyUnicode_InternFromString("_render_head");
     oar_py.str_result = PyUnicode_InternFromString("result");
     oar_py.str_body_iterator = PyUnicode_InternFromString("body_iterator");
+    oar_py.str_background = PyUnicode_InternFromString("background");
     oar_py.str_throw = PyUnicode_InternFromString("throw");
     oar_py.str_cancel = PyUnicode_InternFromString("cancel");
     oar_py.str_done = PyUnicode_InternFromString("done");

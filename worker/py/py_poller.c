@@ -68,10 +68,9 @@ PyObject *oar_py_poller_list(const struct oar_fired *fired, int n)
 static int wait_in_server(struct poller *p, double timeout, struct oar_fired *fired, int room)
 {
     const struct oar_host *host = oar_py.args->host;
-    int n;
-    Py_BEGIN_ALLOW_THREADS
-    n = host->poll(p->thread->host, timeout, fired, room);
-    Py_END_ALLOW_THREADS
+    PyEval_SaveThread();
+    int n = host->poll(p->thread->host, timeout, fired, room);
+    oar_py_attach(p->thread);
     if (p->thread->serves && host->stopping(p->thread->host)) {
         PyObject *none = PyObject_CallMethod(p->thread->loop, "stop", NULL);
         if (!none) {

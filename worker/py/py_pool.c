@@ -7,8 +7,17 @@
  * for longer than it takes to link one request. */
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
+#include "shared/clock.h"
 #include "worker/py/py.h"
+
+/* What a thread does, for whoever was kept waiting: written by the thread, read by any. */
+struct activity {
+    _Atomic(const struct oar_rt_route *) route; /* of the last handler; NULL: none yet */
+    _Atomic uint64_t ended;                     /* CLOCK_MONOTONIC, ns; 0: it runs */
+    _Atomic uint64_t cpu_before, cpu;           /* ns of CPU time: at its start; all it took */
+};
 
 static struct {
     pthread_mutex_t lock;
@@ -16,8 +25,10 @@ static struct {
     struct oar_py_job *jobs; /* ring */
     int capacity, first, count;
     int n_threads;
-    bool started, stopping;
+    _Atomic bool started;
+    bool stopping;
     pthread_t *threads;
+    struct activity *activity; /* one a thread */
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .some = PTHREAD_COND_INITIALIZER};
 
 /* The response's bytes leave the thread's buffer with the request: the loop's thread frees them. */
@@ -46,12 +57,54 @@ static bool take(struct oar_py_job *job)
     return got;
 }
 
+static uint64_t cpu_of(pthread_t thread)
+{
+    clockid_t clock;
+    struct timespec time = {0};
+    if (pthread_getcpuclockid(thread, &clock) == 0) {
+        clock_gettime(clock, &time);
+    }
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static void begins(struct activity *a, const struct oar_rt_route *route)
+{
+    OAR_SET(a->cpu_before, cpu_of(pthread_self()));
+    OAR_SET(a->ended, 0);
+    OAR_SET(a->route, route);
+}
+
+static void ends(struct activity *a)
+{
+    OAR_SET(a->cpu, cpu_of(pthread_self()) - OAR_GET_NOW(a->cpu_before));
+    OAR_SET(a->ended, oar_now_ns());
+}
+
+const struct oar_rt_route *oar_py_pool_suspect(uint64_t since)
+{
+    const struct oar_rt_route *suspect = NULL;
+    uint64_t most = 0;
+    for (int i = 0; i < pool.n_threads; i++) {
+        const struct activity *a = &pool.activity[i];
+        const struct oar_rt_route *route = OAR_GET_NOW(a->route);
+        uint64_t ended = OAR_GET_NOW(a->ended);
+        uint64_t cpu =
+            ended ? OAR_GET_NOW(a->cpu) : cpu_of(pool.threads[i]) - OAR_GET_NOW(a->cpu_before);
+        if (route && (ended == 0 || ended >= since) && cpu > most) {
+            most = cpu;
+            suspect = route;
+        }
+    }
+    return suspect;
+}
+
 /* Runs the handler. Its response, or the head of it, goes to the client before any iterator runs. */
 static void call(struct oar_py_thread *t, struct oar_py_job *job)
 {
     t->context = job->from->context; /* borrowed for the call: each handler copies it */
     t->loop = job->from->loop;       /* borrowed: where its async iterators run */
     t->lifespan_state = job->from->lifespan_state; /* borrowed */
+    t->home = job->from->host;
     oar_py_place_run(t, job->request);
     t->state = PyEval_SaveThread();
     detach_bytes(t, job->request);
@@ -61,20 +114,37 @@ static void call(struct oar_py_thread *t, struct oar_py_job *job)
     t->pump = (struct oar_py_pump){0};
 }
 
-static void *pool_thread(void *unused)
+static void run_call(PyObject *call)
 {
+    PyObject *result = PyObject_CallNoArgs(call);
+    if (!result) {
+        PyErr_WriteUnraisable(call);
+    }
+    Py_XDECREF(result);
+    Py_DECREF(call);
+}
+
+static void *pool_thread(void *argument)
+{
+    struct activity *activity = argument;
     struct oar_py_thread t = {.index = -1, .state = PyThreadState_New(oar_py.interpreter)};
     struct oar_py_job job;
-    (void)unused;
     while (take(&job)) {
+        begins(activity, job.request ? job.request->route : NULL);
         PyEval_RestoreThread(t.state);
         if (job.request) {
             call(&t, &job);
         }
         if (job.pump.exchange) {
-            oar_py_pump(&job.pump);
+            t.loop = job.from->loop; /* borrowed */
+            t.home = job.from->host;
+            oar_py_pump(&t, &job.pump);
+        }
+        if (job.call) {
+            run_call(job.call);
         }
         t.state = PyEval_SaveThread();
+        ends(activity);
     }
     oar_buf_free(&t.out);
     PyEval_RestoreThread(t.state);
@@ -83,18 +153,33 @@ static void *pool_thread(void *unused)
     return NULL;
 }
 
+/* How soon the loops get the GIL back from handlers in the pool. */
+static void set_switch_interval(void)
+{
+    double seconds = oar_py.args->config->switch_interval;
+    PyObject *sys = seconds > 0 ? PyImport_ImportModule("sys") : NULL;
+    PyObject *none = sys ? PyObject_CallMethod(sys, "setswitchinterval", "d", seconds) : NULL;
+    if (seconds > 0 && !none) {
+        PyErr_WriteUnraisable(sys);
+    }
+    Py_XDECREF(none);
+    Py_XDECREF(sys);
+}
+
 /* Under the lock. */
 static int start_threads(int threads, int queue)
 {
     int rc = 0;
     pool.jobs = calloc((size_t)queue, sizeof *pool.jobs);
     pool.threads = calloc((size_t)threads, sizeof *pool.threads);
+    pool.activity = calloc((size_t)threads, sizeof *pool.activity);
     pool.capacity = queue;
-    if (!pool.jobs || !pool.threads) {
+    if (!pool.jobs || !pool.threads || !pool.activity) {
         return ENOMEM;
     }
     while (rc == 0 && pool.n_threads < threads) {
-        rc = pthread_create(&pool.threads[pool.n_threads], NULL, pool_thread, NULL);
+        rc = pthread_create(&pool.threads[pool.n_threads], NULL, pool_thread,
+                            &pool.activity[pool.n_threads]);
         pool.n_threads += rc == 0;
     }
     return rc;
@@ -104,6 +189,9 @@ int oar_py_pool_start(void)
 {
     int threads = oar_py.args->pool_threads;
     int rc = 0;
+    if (!pool.started) {
+        set_switch_interval(); /* not under the lock: it runs Python */
+    }
     pthread_mutex_lock(&pool.lock);
     if (!pool.started) {
         pool.started = true;
@@ -150,6 +238,8 @@ void oar_py_pool_stop(void)
     }
     free(pool.jobs);
     free(pool.threads);
+    free(pool.activity);
+    pool.activity = NULL;
     pool.jobs = NULL;
     pool.threads = NULL;
     pool.n_threads = pool.capacity = 0;

@@ -70,12 +70,11 @@ static int from_stream(struct oar_py_thread *t, struct oar_request *r, PyObject 
     long status = status_of(response);
     PyObject *head =
         status > 0 ? PyObject_CallMethodNoArgs(response, oar_py.str_render_head) : NULL;
-    PyObject *source = head ? PyObject_GetAttr(response, oar_py.str_body_iterator) : NULL;
     char *fields;
     Py_ssize_t len;
     bool full = false;
-    int rc = source && PyBytes_AsStringAndSize(head, &fields, &len) == 0
-                 ? oar_py_stream(t, r, source, context, &full)
+    int rc = head && PyBytes_AsStringAndSize(head, &fields, &len) == 0
+                 ? oar_py_stream(t, r, response, context, &full)
                  : -1;
     if (rc == 0) {
         begin(t);
@@ -90,7 +89,6 @@ static int from_stream(struct oar_py_thread *t, struct oar_request *r, PyObject 
         rc = 0;
     }
     Py_XDECREF(head);
-    Py_XDECREF(source);
     return rc;
 }
 
@@ -99,7 +97,7 @@ static bool is_streaming(PyObject *response)
     return PyObject_TypeCheck(response, (PyTypeObject *)oar_py.streaming_type);
 }
 
-static int from_response(struct oar_py_thread *t, struct oar_request *r, PyObject *response)
+static int from_whole(struct oar_py_thread *t, struct oar_request *r, PyObject *response)
 {
     long status = status_of(response);
     PyObject *head =
@@ -129,16 +127,27 @@ static int from_response(struct oar_py_thread *t, struct oar_request *r, PyObjec
     return rc;
 }
 
+/* A Response, and what follows it. */
+static int from_response(struct oar_py_thread *t, struct oar_request *r, PyObject *response,
+                         PyObject *context)
+{
+    if (is_streaming(response)) {
+        return from_stream(t, r, response, context);
+    }
+    int rc = from_whole(t, r, response);
+    if (rc == 0) {
+        oar_py_background_start(t, oar_py_background_take(t, r, response), context,
+                                oar_rt_text(oar_py.args->routes, r->route->path_off));
+    }
+    return rc;
+}
+
 /* Any value but a Response, through the route's response_class. */
 static int from_class(struct oar_py_thread *t, struct oar_request *r,
                       const struct oar_py_handler *h, PyObject *value, PyObject *context)
 {
     PyObject *response = PyObject_CallFunction(h->response_class, "Oi", value, (int)h->status);
-    int rc = -1;
-    if (response) {
-        rc = is_streaming(response) ? from_stream(t, r, response, context)
-                                    : from_response(t, r, response);
-    }
+    int rc = response ? from_response(t, r, response, context) : -1;
     Py_XDECREF(response);
     return rc;
 }
@@ -147,15 +156,18 @@ void oar_py_respond(struct oar_py_thread *t, struct oar_request *r, PyObject *va
                     PyObject *context)
 {
     const struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
+    bool plain = PyDict_CheckExact(value);
     int rc;
-    if (PyDict_CheckExact(value) && !h->response_class) {
-        rc = from_json(t, r, value, h->status);
-    } else if (PyObject_TypeCheck(value, (PyTypeObject *)oar_py.response_type)) {
-        rc = is_streaming(value) ? from_stream(t, r, value, context) : from_response(t, r, value);
+    if (!plain && PyObject_TypeCheck(value, (PyTypeObject *)oar_py.response_type)) {
+        rc = from_response(t, r, value, context);
     } else if (h->response_class) {
         rc = from_class(t, r, h, value, context);
     } else {
         rc = from_json(t, r, value, h->status);
+        if (OAR_UNLIKELY(rc == 0 && r->background)) {
+            oar_py_background_start(t, oar_py_background_take(t, r, NULL), context,
+                                    oar_rt_text(oar_py.args->routes, r->route->path_off));
+        }
     }
     if (rc != 0) {
         oar_py_respond_error(t, r);
@@ -173,6 +185,7 @@ static bool left_alone(struct oar_request *r)
 
 void oar_py_respond_error(struct oar_py_thread *t, struct oar_request *r)
 {
+    oar_py_background_drop(r);
     if (PyErr_Occurred() && left_alone(r)) {
         PyErr_Clear();
         oar_py_respond_plain(r, 500); /* nobody reads it */
@@ -195,7 +208,7 @@ void oar_py_respond_error(struct oar_py_thread *t, struct oar_request *r)
     } else {
         response = NULL;
     }
-    if (!response || from_response(t, r, response) != 0) {
+    if (!response || from_whole(t, r, response) != 0) {
         char *why = oar_py_exception_text();
         oar_py.args->host->log(OAR_LOG_ERROR, "%s: an error could not be reported: %s", route,
                                why ? why : "?");

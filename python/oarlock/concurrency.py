@@ -1,0 +1,47 @@
+"""Blocking calls from coroutines."""
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from oarlock._loop import StockLoop
+from oarlock._native import native
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def run_in_threadpool(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Calls ``func`` in the worker's thread pool (--pool-threads), in a copy of this context.
+
+    While the pool's queue is full the call waits for its turn. Outside of a server it is :func:`asyncio.to_thread`.
+    """
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, StockLoop) or not native.has_pool():
+        return await asyncio.to_thread(func, *args, **kwargs)
+    future: asyncio.Future[T] = loop.create_future()
+    call = functools.partial(contextvars.copy_context().run, functools.partial(func, *args, **kwargs))
+
+    def settle(result: Any, exc: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if exc is None:
+            future.set_result(result)
+        elif isinstance(exc, StopIteration):  # a future cannot hold it: it would end the coroutine that waits
+            future.set_exception(RuntimeError(f"{func!r} raised StopIteration"))
+        else:
+            future.set_exception(exc)
+
+    def work() -> None:
+        result, failure = None, None
+        try:
+            result = call()
+        except BaseException as exc:
+            failure = exc
+        loop.call_soon_threadsafe(settle, result, failure)
+
+    while not native.submit(work):
+        await asyncio.sleep(0.01)
+    return await future
