@@ -106,6 +106,12 @@ $(BUILD)/routes: bench/routes.c $(wildcard shared/*.c) $(HEADERS)
 	$(if $(V),,@echo "  cc    $<")
 	$(Q)$(CC) $(WARN) -Wno-unused-function $(CPPFLAGS) -O2 -g $< -o $@ -lcjson
 
+INPROCESS_SRC := bench/inprocess.c worker/bridge.c worker/params.c $(wildcard shared/*.c)
+$(BUILD)/inprocess: $(INPROCESS_SRC) $(HEADERS)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  cc    $<")
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) -O2 -g $(INPROCESS_SRC) -o $@ -lcjson -lpthread -lm -ldl
+
 VENV_PYTHON = $(shell scripts/venv.sh $$(cat $(BUILD)/python-gil) tests/requirements.txt)
 C_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
@@ -113,7 +119,7 @@ e2e: build $(BUILD)/load
 	@$(VENV_PYTHON) -m pytest $(PYTEST)
 
 asyncio: build ## CPython's own test_asyncio on our event loop, on both interpreters (ASYNCIO="--stock" for --loop stock)
-	@for kind in gil ft; do $$(cat $(BUILD)/python-$$kind) tests/asyncio_suite.py $(ASYNCIO) >$(BUILD)/asyncio-$$kind.log 2>&1 & pids="$$pids $$!"; done; \
+	@pids=; for kind in gil ft; do $$(cat $(BUILD)/python-$$kind) tests/asyncio_suite.py $(ASYNCIO) >$(BUILD)/asyncio-$$kind.log 2>&1 & pids="$$pids $$!"; done; \
 	    for pid in $$pids; do wait $$pid || failed=1; done; grep -hE "^(FAIL|ERROR):|^(skipped|left out)|^test_asyncio on" $(BUILD)/asyncio-*.log; exit $${failed:-0}
 
 interop: build ## curl, wrk, h2load, Python's clients, Node, a browser, and nginx and HAProxy in front

@@ -54,7 +54,7 @@ def warnings(threads: int) -> list[str]:
     """One line for each object, for the log; none for one thread, whose only loop they belong to."""
     if threads < 2:
         return []
-    lines = {}
+    lines: dict[int, str] = {}
     for name, value in _named():
         if _is_bound(value):
             kind = type(value)

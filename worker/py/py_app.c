@@ -88,6 +88,9 @@ static enum oar_status py_start(const struct oar_app_args *args, struct oar_err 
     if (status == OAR_OK && needs_pool && oar_py_pool_start() != 0) {
         status = oar_err_set(err, "the pool could not be started; the reason stands above");
     }
+    if (status == OAR_OK) {
+        oar_py_share();
+    }
     if (status == OAR_OK && oar_py_watch_collections() != 0) {
         status = oar_err_set(err, "the interpreter's collections cannot be watched");
     }

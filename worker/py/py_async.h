@@ -35,4 +35,7 @@ int oar_py_hooks_install(void);
  * nobody else has it. Does nothing where that is not needed, or not known to work. */
 void oar_py_immortal(PyObject *o);
 
+/* py_share.c: makes what threads share immortal, on the free-threaded build. */
+void oar_py_share(void);
+
 #endif
