@@ -23,7 +23,7 @@ GIL_STAMP := $(BUILD)/python-gil
 FT_STAMP := $(BUILD)/python-ft
 
 .SECONDARY:
-.PHONY: help bridge sanitized build run test unit e2e asyncio lint interop bench asan tsan fuzz fuzzers replay corpora install clean docs setup server FORCE
+.PHONY: help bridge sanitized build run test unit e2e asyncio lint interop handlers bench asan tsan fuzz fuzzers replay corpora install clean docs setup server FORCE
 
 help: ## this list
 	@echo "oarlock: make VERB"
@@ -133,6 +133,14 @@ bench: build $(BUILD)/load $(BUILD)/routes ## requests/s, CPU and instructions p
 	@$(VENV_PYTHON) bench/bench.py $(BENCH) --others \
 	    "$$(scripts/venv.sh $$(cat $(GIL_STAMP)) bench/requirements-gil.txt)" \
 	    "$$(scripts/venv.sh $$(cat $(FT_STAMP)) bench/requirements-ft.txt)"
+
+$(BUILD)/axum/release/oarlock-bench-axum: bench/axum/Cargo.toml bench/axum/Cargo.lock bench/axum/src/main.rs
+	@if command -v cargo >/dev/null; then cd bench/axum && CARGO_TARGET_DIR=../../$(BUILD)/axum cargo build --release --locked --quiet; \
+	    else echo "  no cargo: axum is left out"; fi
+
+handlers: build $(BUILD)/load $(BUILD)/inprocess $(BUILD)/axum/release/oarlock-bench-axum ## what handlers cost (HANDLERS="wire wait --rounds 11"; parts: wire wait inprocess cpu mixed beside five collect)
+	@scripts/packages.sh test
+	@python3 bench/handlers.py $(HANDLERS) --others "$$(scripts/venv.sh $$(cat $(GIL_STAMP)) bench/requirements-gil.txt)"
 
 test: build $(BUILD)/load ## all tests: units under sanitizers, HTTP cases, corpora, end to end on both interpreters
 	@$(MAKE) unit

@@ -29,13 +29,15 @@ def say(text: str) -> None:
     print(f"[bench] {text}", file=sys.stderr, flush=True)
 
 
-def measure(server: Running, depth: int, seconds: float, core: int) -> dict[str, float] | None:
+def measure(
+    server: Running, depth: int, seconds: float, core: int, path: str = "/hello", connections: int = CONNECTIONS
+) -> dict[str, float] | None:
     """One interval of load; None where the server did not answer every request rightly."""
     before, started = server.cpu(), time.perf_counter()
     load = subprocess.run(
         [
-            *("taskset", "-c", str(core), str(ROOT / "build/load"), "--port", str(server.port), "--path", "/hello"),
-            *("--connections", str(CONNECTIONS), "--pipeline", str(depth), "--seconds", str(seconds)),
+            *("taskset", "-c", str(core), str(ROOT / "build/load"), "--port", str(server.port), "--path", path),
+            *("--connections", str(connections), "--pipeline", str(depth), "--seconds", str(seconds)),
         ],
         capture_output=True,
         text=True,

@@ -165,7 +165,7 @@ const struct oar_app *oar_stub_app(void)
 static void fail(const char *what, const char *why)
 {
     fprintf(stderr, "inprocess: %s: %s\n", what, why);
-    exit(1);
+    _exit(1);
 }
 
 static void prepare(struct oar_thread *t, const char *target)

@@ -59,8 +59,16 @@ def _script(name: str) -> Target:
     return Target(name, "gil", lambda exe, port: [exe, str(APPS / "others.py"), name.split(" ")[0], str(port)])
 
 
+def handlers(python: str, *options: str) -> Target:
+    """bench/apps/handlers.py, one process and one event loop unless the options say otherwise."""
+    base = _oarlock(f"oarlock {python}", python, "handlers:app")
+    return Target(base.name, python, lambda exe, port: [*base.command(exe, port), *options])
+
+
 STUB = _oarlock("oarlock --stub", "-", "--stub")
 DEF = {python: _oarlock("oarlock def", python, "hello:app") for python in ("gil", "ft")}
+AIOHTTP = _script("aiohttp")
+AXUM = Target("axum (Rust)", "-", lambda _, port: [str(ROOT / "build/axum/release/oarlock-bench-axum"), str(port)])
 OTHERS = [
     _script("fastpysgi (bare WSGI)"),
     _script("bjoern (bare WSGI)"),

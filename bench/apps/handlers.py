@@ -55,7 +55,7 @@ async def sleep10():
 
 
 @app.get("/items/{id}", blocking=False)
-def item(id: int, q: str | None = None):  # noqa: A002  the name in the path
+def item(id: int, q: str | None = None):
     return {"id": id, "q": q}
 
 

@@ -1,6 +1,6 @@
 """The same answer from other servers' applications: FastAPI (ASGI) and bare WSGI, and how each is started.
 
-usage: others.py bjoern|fastpysgi PORT
+usage: others.py bjoern|fastpysgi|aiohttp PORT
 """
 
 import json
@@ -36,6 +36,15 @@ if __name__ == "__main__":
         import bjoern
 
         bjoern.run(wsgi, "127.0.0.1", port)
+    elif server == "aiohttp":
+        from aiohttp import web
+
+        async def hello(_):
+            return web.json_response(BODY)
+
+        web_app = web.Application()
+        web_app.router.add_get("/hello", hello)
+        web.run_app(web_app, host="127.0.0.1", port=port, print=None, access_log=None)
     else:
         import fastpysgi
 

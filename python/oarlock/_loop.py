@@ -127,6 +127,12 @@ class Loop(native.LoopCore, StockLoop):  # type: ignore[misc,name-defined]
                 base_events.logger.warning("Executing %s took %.3f seconds", text, took)  # type: ignore[attr-defined]
             handle = None  # a traceback that the callback keeps would keep this frame, and so the handle
 
+    def _first_step_took(self, route: str, seconds: float) -> None:
+        """In debug mode: the first step of a handler, which is no callback of the loop."""
+        if seconds >= self.slow_callback_duration:
+            text = f"Executing the first step of {route} took {seconds:.3f} seconds"
+            base_events.logger.warning(text)  # type: ignore[attr-defined]
+
     def _callback_failed(self, handle: Any, exc: BaseException) -> None:
         """A native handle's callback raised: what events.Handle._run does."""
         source = _format_callback_source(handle._callback, handle._args or ())

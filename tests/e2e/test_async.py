@@ -90,3 +90,17 @@ def test_nothing_is_left(server):
     assert after["descriptors"] <= before["descriptors"] + 1
     assert after["tasks_alive"] <= before["tasks_alive"] + 2
     assert after["objects"] <= before["objects"] + 200, (before, after)
+
+
+def test_debug_mode_reports_slow_first_steps(serve, python, tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import time\nfrom oarlock import App\napp = App()\n"
+        "@app.get('/slow')\nasync def slow():\n    time.sleep(0.15)\n    return {}\n"
+        "@app.get('/quick')\nasync def quick():\n    return {}\n"
+    )
+    server = serve(
+        "slow:app", "--app-dir", str(tmp_path), "--python", python, "--workers", "1", env={"PYTHONASYNCIODEBUG": "1"}
+    )
+    assert server.get("/quick").status_code == server.get("/slow").status_code == 200
+    assert "Executing the first step of /slow took 0.1" in server.log
+    assert "/quick" not in server.log

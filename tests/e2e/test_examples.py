@@ -4,7 +4,7 @@ import hashlib
 
 import httpx
 import pytest
-from conftest import ROOT
+from conftest import ROOT, wait_until
 
 
 @pytest.fixture
@@ -24,3 +24,23 @@ def test_streams(example):
     clock = server.get("/clock/1")
     assert clock.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert clock.text.startswith("data: ")
+
+
+def test_cpu_bound(serve, python, tmp_path):
+    """The five, with less to do: the work's size is the example's one variable."""
+    text = (ROOT / "examples/cpu.py").read_text()
+    (tmp_path / "cpu.py").write_text(text.replace("N = 10_000_000", "N = 200_000"))
+    server = serve("cpu:app", "--app-dir", str(tmp_path), "--python", python, "--workers", "1")
+    total = sum(i * i for i in range(200_000))
+    for path in ("/generator", "/cycle", "/cycle_sleep", "/thread", "/plain"):
+        assert server.get(path).json() == {"sum": total}
+    assert server.get("/background").json() == {"queued": True}
+    wait_until(lambda: server.get("/background/done").json() == {"background": 1})
+    assert server.get("/health").json() == {"status": "ok"}
+
+
+def test_three_queries(example):
+    server = example("queries")
+    one, all_at_once = server.get("/sequential").json(), server.get("/together").json()
+    assert one["results"] == all_at_once["results"] == ["result of user", "result of orders", "result of offers"]
+    assert one["ms"] >= 30 > all_at_once["ms"] or all_at_once["ms"] < one["ms"]

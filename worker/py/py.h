@@ -83,6 +83,7 @@ struct oar_py_thread {
     struct oar_py_pump pump;  /* in the pool: to run once the response's head is sent */
     struct oar_py_step *step; /* the first step that is running; NULL: none */
     uint8_t *needs;           /* owned, by handler: how regularly it has needed a task of late */
+    struct shard *tasks;      /* py_tasks.c's; NULL in the pool */
     bool asked;               /* somebody wanted to know the current task */
     int index;
 };

@@ -103,7 +103,7 @@ static enum oar_status py_start(const struct oar_app_args *args, struct oar_err 
 /* The loop, with the lifespan begun on it: handlers run in copies of its context and see its state. */
 static int make_loop(struct oar_py_thread *t)
 {
-    t->context = PyContext_New();
+    t->context = oar_py_tasks_thread(t) == 0 ? PyContext_New() : NULL;
     t->poller = oar_py_poller_new(t);
     t->loop = t->context && t->poller
                   ? PyObject_CallMethod(oar_py.worker, "thread_start", "Oi", t->poller, t->index)

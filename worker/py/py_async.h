@@ -35,6 +35,12 @@ int oar_py_hooks_install(void);
  * nobody else has it. Does nothing where that is not needed, or not known to work. */
 void oar_py_immortal(PyObject *o);
 
+/* py_tasks.c: the set of tasks that asyncio holds weakly */
+struct shard;
+int oar_py_tasks_init(void);
+int oar_py_tasks_thread(struct oar_py_thread *t); /* once for each event-loop thread */
+extern PyMethodDef oar_py_tasks_methods[];
+
 /* py_share.c: makes what threads share immortal, on the free-threaded build. */
 void oar_py_share(void);
 

@@ -3,6 +3,7 @@
  * was tried. What it offers is optional: on a version that is not in the table the bridge does the
  * same by documented means, slower, and says so in the log.
  *   current_task, all_tasks   replaced, so that a handler's task is made when somebody asks (006)
+ *   asyncio's set of tasks    in C, a part for each event loop: threads do not meet in it (006)
  *   oar_py_immortal           an object that threads share stops counting its references (008)
  * Process: loader and worker, before the application is imported. Owns the replaced functions.
  * Never changes what the replaced functions mean. */
@@ -94,6 +95,11 @@ int oar_py_hooks_install(void)
                  replace(asyncio, tasks, &replacements[1], &original_all_tasks) == 0
              ? 0
              : -1;
+    if (rc == 0) { /* in Python, because a class with methods is made most plainly there */
+        PyObject *none = PyObject_CallMethod(oar_py.worker, "shard_tasks", NULL);
+        rc = none ? 0 : -1;
+        Py_XDECREF(none);
+    }
     oar_py.lazy_tasks = rc == 0;
     Py_XDECREF(tasks);
     Py_XDECREF(asyncio);
@@ -102,14 +108,16 @@ int oar_py_hooks_install(void)
 
 void oar_py_immortal(PyObject *o)
 {
-#if defined(Py_GIL_DISABLED) && PY_MINOR_VERSION <= TRIED_MOST
+#if !defined(Py_GIL_DISABLED)
+    (void)o; /* nobody contends for a reference count */
+#elif PY_MINOR_VERSION <= TRIED_MOST
     if (PyObject_IS_GC(o)) {
         PyObject_GC_UnTrack(o);
     }
-    o->ob_tid = 0;
+    o->ob_tid = 0; /* owned by no thread, as what CPython makes immortal */
     o->ob_ref_local = UINT32_MAX;
     o->ob_ref_shared = 0;
 #else
-    (void)o;
+    PyUnstable_Object_EnableDeferredRefcount(o); /* 3.14 and later */
 #endif
 }

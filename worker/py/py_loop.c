@@ -22,6 +22,11 @@ void oar_py_loop_timer_cancelled(PyObject *self)
     oar_py_queue_timer_cancelled(&((struct loop *)self)->queue);
 }
 
+bool oar_py_loop_debug(PyObject *self)
+{
+    return PyObject_TypeCheck(self, &oar_py_loop_type) && ((struct loop *)self)->debug;
+}
+
 /* ---- call_soon and its like ----------------------------------------------------------------- */
 
 static bool is_open(const struct loop *l)

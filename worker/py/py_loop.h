@@ -62,6 +62,7 @@ int oar_py_handle_run(PyObject *handle);
 /* py_loop.c */
 extern PyTypeObject oar_py_loop_type;
 void oar_py_loop_timer_cancelled(PyObject *loop);
+bool oar_py_loop_debug(PyObject *loop); /* false for a loop that is not ours */
 
 /* py_poller.c: a poller belongs to a server's thread, or has a libev loop of its own. */
 extern PyType_Spec oar_py_poller_spec;

@@ -5,7 +5,9 @@
  * goes on as that task. Process: worker, on the loop's thread, inside the running loop. A
  * completion owns its reference to the task for as long as it waits; the request is the event
  * loop's and stays until it is answered. */
-#include "worker/py/py.h"
+#include "worker/py/py_loop.h"
+
+#include "shared/clock.h"
 
 /* The done callback: called by asyncio with the task. */
 struct completion {
@@ -147,13 +149,32 @@ static enum oar_call start_eagerly(struct oar_py_thread *t, struct oar_request *
 /* Needing a task counts four times as much as not needing one: the price of a wrong guess. */
 enum { NEED = 4, NEEDS_REGULARLY = 8, MOST = 16 };
 
+/* In debug mode a step that keeps the loop for long is reported, as asyncio reports a callback. */
+static void report_slow(struct oar_py_thread *t, const struct oar_request *r, uint64_t ns)
+{
+    PyObject *exception = PyErr_GetRaisedException();
+    PyObject *none =
+        PyObject_CallMethod(t->loop, "_first_step_took", "sd",
+                            oar_rt_text(oar_py.args->routes, r->route->path_off), (double)ns / 1e9);
+    if (!none) {
+        PyErr_WriteUnraisable(t->loop);
+    }
+    Py_XDECREF(none);
+    PyErr_SetRaisedException(exception);
+}
+
 enum oar_call oar_py_task_start(struct oar_py_thread *t, struct oar_request *r, PyObject *coroutine,
                                 PyObject *context)
 {
     uint8_t *needs = &t->needs[r->route->handler];
     bool lazily = oar_py.lazy_tasks && *needs < NEEDS_REGULARLY;
+    bool debug = oar_py_loop_debug(t->loop);
+    uint64_t before = OAR_UNLIKELY(debug) ? oar_now_ns() : 0;
     bool needed;
     enum oar_call call = (lazily ? start_lazily : start_eagerly)(t, r, coroutine, context, &needed);
+    if (OAR_UNLIKELY(debug)) {
+        report_slow(t, r, oar_now_ns() - before);
+    }
     if (needed) {
         *needs = (uint8_t)OAR_MIN(*needs + NEED, MOST);
     } else if (*needs > 0) {
