@@ -197,7 +197,7 @@ sanitized: $(GIL_STAMP) build/load
 	@OARLOCK_TEST_BUILD=$(BUILD) OARLOCK_TEST_KINDS="$(KINDS)" OARLOCK_TEST_FAULT=$(FAULT) \
 	    ASAN_OPTIONS=detect_leaks=0:exitcode=99:abort_on_error=0:log_path=$(CURDIR)/$(BUILD)/report \
 	    UBSAN_OPTIONS=print_stacktrace=1:exitcode=99:log_path=$(CURDIR)/$(BUILD)/report \
-	    TSAN_OPTIONS=exitcode=99:halt_on_error=0:suppressions=$(CURDIR)/tests/tsan.supp:log_path=$(CURDIR)/$(BUILD)/report \
+	    TSAN_OPTIONS=exitcode=99:halt_on_error=0:report_thread_leaks=0:suppressions=$(CURDIR)/tests/tsan.supp:log_path=$(CURDIR)/$(BUILD)/report \
 	    $(shell scripts/venv.sh $$(scripts/interpreters.sh gil) tests/requirements.txt) -m pytest -q $(PYTEST) \
 	    --deselect tests/e2e/test_package.py
 	@if ls $(BUILD)/report.* >/dev/null 2>&1; then head -c 6000 $(BUILD)/report.*; exit 1; fi

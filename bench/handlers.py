@@ -323,7 +323,8 @@ class Prober:
     """Asks /health twenty times a second while something else goes on."""
 
     def __init__(self, port: int) -> None:
-        self.port, self.took, self._stop = port, [], threading.Event()
+        self.port, self._stop = port, threading.Event()
+        self.took: list[float] = []
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:

@@ -11,7 +11,7 @@ tests="libcmocka-dev libhttp-parser-dev valgrind"
 lint="clang clang-format clang-tidy"
 fuzz="clang llvm libclang-rt-14-dev|libclang-rt-19-dev|libclang-rt-dev"
 bench="wrk valgrind"
-interop="curl wrk nodejs chromium nginx-light|nginx haproxy nghttp2-client"
+interop="curl wrk postgresql redis-server nodejs chromium nginx-light|nginx haproxy nghttp2-client"
 
 wanted=""
 for set in "$@"; do

@@ -34,14 +34,6 @@ async def run_in_threadpool(func: Callable[P, T], *args: P.args, **kwargs: P.kwa
         else:
             future.set_exception(exc)
 
-    def work() -> None:
-        result, failure = None, None
-        try:
-            result = call()
-        except BaseException as exc:
-            failure = exc
-        loop.call_soon_threadsafe(settle, result, failure)
-
-    while not native.submit(work):
+    while not native.submit(call, functools.partial(loop.call_soon_threadsafe, settle)):
         await asyncio.sleep(0.01)
     return await future

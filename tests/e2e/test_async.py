@@ -4,7 +4,7 @@ import concurrent.futures
 
 import httpx
 import pytest
-from conftest import APPS, start
+from conftest import APPS, start, wait_until
 
 # The handler asserts in the server; anything but {"ok": true} is its failure.
 SEMANTICS = [
@@ -74,6 +74,14 @@ def test_exceptions_that_end_programs_end_a_request(server, name, when):
     assert name in server.log
     assert server.get("/current_task").json() == {"ok": True}
     assert len(server.workers()) == 1
+
+
+def test_a_handler_that_waits_is_not_collected(server):
+    """asyncio refers to tasks weakly; the one of a handler lives as long as its request."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(server.get, "/wait-alone")
+        wait_until(lambda: server.get("/wake").json()["alive"] or waiting.done())
+        assert waiting.result(20).json() == {"woken": True}
 
 
 def test_nothing_is_left(server):

@@ -16,7 +16,7 @@ static PyObject *with_target(const char *function)
     const struct oar_config *c = oar_py.args->config;
     return PyObject_CallMethod(oar_py.worker, function, "sO{s:i,s:s,s:s}", c->target,
                                c->factory ? Py_True : Py_False, "threads", oar_py.args->n_threads,
-                               "gil", c->gil, "loop", c->loop);
+                               "gil", c->gil, "loop", oar_py_hooks_tried() ? c->loop : "stock");
 }
 
 /* Text of a (str, bool ok) pair; ok false: what went wrong. Malloc'ed. */
@@ -156,7 +156,7 @@ static void py_thread_run(void *state)
     struct oar_py_thread *t = state;
     PyEval_RestoreThread(t->state);
     t->serves = true;
-    oar_py.serves = true;
+    OAR_SET(oar_py.serves, true);
     PyObject *none = PyObject_CallMethod(oar_py.worker, "thread_run", "O", t->loop);
     t->serves = false;
     if (!none) {

@@ -94,17 +94,23 @@ static PyObject *has_pool(PyObject *module, PyObject *unused)
     return PyBool_FromLong(oar_py_here != NULL);
 }
 
-static PyObject *submit(PyObject *module, PyObject *call)
+static PyObject *submit(PyObject *module, PyObject *args)
 {
+    struct oar_py_job job = {.from = oar_py_here};
     (void)module;
+    if (!PyArg_ParseTuple(args, "OO", &job.call, &job.deliver)) {
+        return NULL;
+    }
     if (!oar_py_here) {
         PyErr_SetString(PyExc_RuntimeError, "the pool belongs to a server's event loops");
         return NULL;
     }
-    bool room = oar_py_pool_submit(
-        oar_py_here, &(struct oar_py_job){.from = oar_py_here, .call = Py_NewRef(call)});
+    Py_INCREF(job.call);
+    Py_INCREF(job.deliver);
+    bool room = oar_py_pool_submit(oar_py_here, &job);
     if (!room) {
-        Py_DECREF(call);
+        Py_DECREF(job.call);
+        Py_DECREF(job.deliver);
     }
     return PyBool_FromLong(room);
 }
@@ -122,15 +128,16 @@ static PyObject *gil_is_on(PyObject *module, PyObject *unused)
 static PyObject *is_serving(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
-    return PyBool_FromLong(oar_py.serves);
+    return PyBool_FromLong(OAR_GET_NOW(oar_py.serves));
 }
 
 PyMethodDef oar_py_server_methods[] = {
     {"background_done", background_done, METH_NOARGS, NULL},
     {"log", server_log, METH_VARARGS, "log(level, text, /)\n--\n\nLines for the server's log."},
     {"has_pool", has_pool, METH_NOARGS, "has_pool()\n--\n\nIs this an event loop of a server?"},
-    {"submit", submit, METH_O,
-     "submit(call, /)\n--\n\nCall it in the pool. False: the queue is full."},
+    {"submit", submit, METH_VARARGS,
+     "submit(call, deliver, /)\n--\n\nCall it in the pool, then deliver(result, exception). False: the "
+     "queue is full."},
     {"gil_is_on", gil_is_on, METH_NOARGS, "gil_is_on()\n--\n\nAn extension has turned it on."},
     {"is_serving", is_serving, METH_NOARGS, "is_serving()\n--\n\nAre there event loops?"},
     {NULL, NULL, 0, NULL},

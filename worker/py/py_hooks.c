@@ -96,9 +96,11 @@ int oar_py_hooks_install(void)
              ? 0
              : -1;
     if (rc == 0) { /* in Python, because a class with methods is made most plainly there */
-        PyObject *none = PyObject_CallMethod(oar_py.worker, "shard_tasks", NULL);
+        PyObject *hooks = PyImport_ImportModule("oarlock._hooks");
+        PyObject *none = hooks ? PyObject_CallMethod(hooks, "shard_tasks", NULL) : NULL;
         rc = none ? 0 : -1;
         Py_XDECREF(none);
+        Py_XDECREF(hooks);
     }
     oar_py.lazy_tasks = rc == 0;
     Py_XDECREF(tasks);

@@ -63,10 +63,9 @@ static PyObject *by_asyncio(const char *method, PyObject *self, PyObject *const 
                             PyObject *names)
 {
     PyObject *all[16];
-    PyObject *function = PyObject_GetAttrString((PyObject *)Py_TYPE(self), method);
-    PyObject *base = function ? PyObject_GetAttrString(self, "_base_loop") : NULL;
+    PyObject *base = PyObject_GetAttrString(self, "_base_loop");
+    PyObject *function = base ? PyObject_GetAttrString(base, method) : NULL;
     PyObject *result = NULL;
-    Py_XSETREF(function, base ? PyObject_GetAttrString(base, method) : NULL);
     Py_ssize_t n_names = names ? PyTuple_GET_SIZE(names) : 0;
     PyObject **given =
         n + n_names + 1 <= 16 ? all : PyMem_New(PyObject *, (size_t)(n + n_names + 1));
@@ -307,7 +306,7 @@ static PyObject *loop_run_once(PyObject *self, PyObject *unused)
         return NULL;
     }
     int rc = 0;
-    for (size_t n = l->queue.count; rc == 0 && n > 0;
+    for (size_t n = oar_py_queue_count(&l->queue); rc == 0 && n > 0;
          n--) { /* those that come meanwhile wait a round */
         PyObject *handle = oar_py_queue_pop(&l->queue);
         rc = handle ? run_handle(self, l, handle) : 0;

@@ -40,6 +40,7 @@ struct oar_py_queue {
 /* py_queue.c: zeroed memory is an empty queue. Both pushes take a reference of their own. */
 int oar_py_queue_push(struct oar_py_queue *q, PyObject *handle);
 int oar_py_queue_push_timer(struct oar_py_queue *q, PyObject *handle, double when);
+size_t oar_py_queue_count(struct oar_py_queue *q);         /* that are ready */
 PyObject *oar_py_queue_pop(struct oar_py_queue *q);        /* the caller's; NULL: none is ready */
 void oar_py_queue_timer_cancelled(struct oar_py_queue *q); /* one that is in the heap */
 /* Before the wait: lets go of cancelled timers where they cost something. */

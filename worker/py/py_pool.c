@@ -114,14 +114,22 @@ static void call(struct oar_py_thread *t, struct oar_py_job *job)
     t->pump = (struct oar_py_pump){0};
 }
 
-static void run_call(PyObject *call)
+/* The outcome is delivered when no frame of the call is left: another thread will look at the
+ * traceback of an exception. */
+static void run_call(struct oar_py_job *job)
 {
-    PyObject *result = PyObject_CallNoArgs(call);
-    if (!result) {
-        PyErr_WriteUnraisable(call);
+    PyObject *result = PyObject_CallNoArgs(job->call);
+    PyObject *exception = result ? NULL : PyErr_GetRaisedException();
+    PyObject *none = PyObject_CallFunctionObjArgs(job->deliver, result ? result : Py_None,
+                                                  exception ? exception : Py_None, NULL);
+    if (!none) { /* the loop is closed: nobody waits */
+        PyErr_Clear();
     }
+    Py_XDECREF(none);
+    Py_XDECREF(exception);
     Py_XDECREF(result);
-    Py_DECREF(call);
+    Py_DECREF(job->call);
+    Py_DECREF(job->deliver);
 }
 
 static void *pool_thread(void *argument)
@@ -141,7 +149,7 @@ static void *pool_thread(void *argument)
             oar_py_pump(&t, &job.pump);
         }
         if (job.call) {
-            run_call(job.call);
+            run_call(&job);
         }
         t.state = PyEval_SaveThread();
         ends(activity);

@@ -201,14 +201,15 @@ static PyObject *next_timer(struct oar_py_queue *q, double end, bool *cancelled)
  * heap is made again without them (BaseEventLoop's rule). */
 static void compact(struct oar_py_queue *q)
 {
-    if (q->n_timers <= 100 || q->n_cancelled * 2 <= q->n_timers) {
-        return;
-    }
+    struct oar_py_timer *old = NULL;
+    size_t n = 0;
     LOCK(q);
-    struct oar_py_timer *old = q->timers;
-    size_t n = q->n_timers;
-    q->timers = NULL;
-    q->n_timers = q->timer_capacity = q->n_cancelled = 0;
+    if (q->n_timers > 100 && q->n_cancelled * 2 > q->n_timers) {
+        old = q->timers;
+        n = q->n_timers;
+        q->timers = NULL;
+        q->n_timers = q->timer_capacity = q->n_cancelled = 0;
+    }
     UNLOCK(q);
     for (size_t i = 0; i < n; i++) {
         if (oar_py_handle_is_cancelled(old[i].handle)) {
@@ -222,6 +223,14 @@ static void compact(struct oar_py_queue *q)
 }
 
 /* ---- for a round of the loop ------------------------------------------------------------------ */
+
+size_t oar_py_queue_count(struct oar_py_queue *q)
+{
+    LOCK(q);
+    size_t count = q->count;
+    UNLOCK(q);
+    return count;
+}
 
 void oar_py_queue_tidy(struct oar_py_queue *q)
 {

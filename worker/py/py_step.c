@@ -379,10 +379,8 @@ static void settle(struct oar_py_step *s, PySendResult how, PyObject *outcome)
 {
     struct stand_in *stand_in = (struct stand_in *)s->stand_in;
     PyObject *wakeup = ((struct gate *)s->gate)->wakeup; /* borrowed */
-    static const enum stand_in_state states[] = {
-        [PYGEN_RETURN] = RETURNED, [PYGEN_NEXT] = YIELDED, [PYGEN_ERROR + 3] = RAISED};
     Py_XSETREF(stand_in->pending, outcome);
-    stand_in->state = states[how == PYGEN_ERROR ? PYGEN_ERROR + 3 : how];
+    stand_in->state = how == PYGEN_RETURN ? RETURNED : how == PYGEN_NEXT ? YIELDED : RAISED;
     if (wakeup) {
         PyObject *none = PyObject_CallOneArg(wakeup, s->gate);
         if (!none) { /* KeyboardInterrupt or SystemExit: the task holds it too */

@@ -20,6 +20,7 @@ struct oar_py_pump {
 struct oar_py_job {
     struct oar_request *request; /* NULL: none */
     PyObject *call;              /* owned: to be called without arguments; NULL: none */
+    PyObject *deliver;           /* owned: gets its result and its exception, None for none */
     struct oar_py_thread *from;  /* the loop's thread that it came from */
     struct oar_py_pump pump;
 };

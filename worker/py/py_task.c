@@ -15,7 +15,10 @@ struct completion {
     struct oar_py_thread *thread; /* borrowed: lives as long as its loop */
     struct oar_request *request;  /* borrowed; NULL once it is answered */
     PyObject *context;            /* owned: the handler's, for what it streams */
-    bool cancels;                 /* the exchange holds the task */
+    /* owned until it is done: asyncio itself holds tasks weakly, and one that waits for what only it
+     * refers to would be collected. The collector does not look into a completion. */
+    PyObject *task;
+    bool cancels; /* the exchange holds the task */
 };
 
 /* Completes the response from a task that is done. */
@@ -47,6 +50,7 @@ static PyObject *completion_call(PyObject *self, PyObject *args, PyObject *kwarg
         }
         take_result(c->thread, r, task, c->context);
         oar_py.args->host->respond(r);
+        Py_CLEAR(c->task);
     }
     Py_RETURN_NONE;
 }
@@ -55,6 +59,7 @@ static void completion_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     Py_XDECREF(((struct completion *)self)->context);
+    Py_XDECREF(((struct completion *)self)->task);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -88,7 +93,10 @@ static int respond_later(struct oar_py_thread *t, struct oar_request *r, PyObjec
     PyObject *none = PyObject_CallMethodOneArg(task, oar_py.str_add_done_callback, (PyObject *)c);
     if (!none) {
         c->request = NULL;
-    } else if (c->cancels) {
+    } else {
+        c->task = Py_NewRef(task);
+    }
+    if (none && c->cancels) {
         oar_py_arm_cancel(r, task, on_gone);
     }
     Py_DECREF(c);

@@ -292,6 +292,33 @@ async def context_is_its_own():
     assert mark.get() == "mine"
 
 
+class Cell:
+    """Something that only a waiting handler refers to."""
+
+
+waiting: "weakref.ref[Cell] | None" = None
+
+
+@app.get("/wait-alone")
+async def wait_alone():
+    """Waits for a future that nothing but its own frame can reach: asyncio holds tasks weakly."""
+    global waiting
+    cell = Cell()
+    cell.future = asyncio.get_running_loop().create_future()
+    waiting = weakref.ref(cell)
+    return {"woken": await cell.future}
+
+
+@app.get("/wake", blocking=False)
+def wake():
+    gc.collect()
+    gc.collect()
+    cell = waiting() if waiting else None
+    if cell is not None:
+        cell.future.get_loop().call_soon_threadsafe(cell.future.set_result, True)
+    return {"alive": cell is not None}
+
+
 @app.get("/own/{number}")
 async def own(number: int):
     before = mark.get()
