@@ -34,6 +34,7 @@ async def run_in_threadpool(func: Callable[P, T], *args: P.args, **kwargs: P.kwa
         else:
             future.set_exception(exc)
 
-    while not native.submit(call, functools.partial(loop.call_soon_threadsafe, settle)):
+    deliver: Callable[..., Any] = functools.partial(loop.call_soon_threadsafe, settle)  # type: ignore[arg-type]
+    while not native.submit(call, deliver):
         await asyncio.sleep(0.01)
     return await future
