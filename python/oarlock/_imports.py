@@ -27,8 +27,8 @@ _CLIENTS = {
 
 
 def _is_bound(value: Any) -> bool:
-    kind = type(value)
-    if isinstance(value, _PRIMITIVES):
+    kind = type(value)  # not isinstance: that asks a proxy of some framework for what it stands for
+    if issubclass(kind, _PRIMITIVES):
         return True
     package = kind.__module__.partition(".")[0]
     if (package, kind.__name__) not in _CLIENTS:

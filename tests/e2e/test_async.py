@@ -1,6 +1,8 @@
 """Coroutine handlers: what asyncio promises holds in the first step, and when a handler waits (docs/decisions/006)."""
 
 import concurrent.futures
+import json
+import socket
 
 import httpx
 import pytest
@@ -65,6 +67,43 @@ def test_a_thousand_at_once_keep_their_context(server):
     with concurrent.futures.ThreadPoolExecutor(50) as pool, httpx.Client(base_url=server.url) as client:
         answers = list(pool.map(lambda i: client.get(f"/own/{i}", timeout=30).json(), range(1000)))
     assert answers == [{"before": "unset", "mine": i} for i in range(1000)]
+
+
+def read_all(s: socket.socket) -> bytes:
+    got = b""
+    while chunk := s.recv(65536):
+        got += chunk
+    return got
+
+
+def test_a_thousand_handlers_inside_at_once(server):
+    """None goes on before 900 are inside: some raise, some time out, some are left by their clients; none sees another's."""
+    before = server.get("/count").json()
+    sockets = [server.connect() for _ in range(1000)]
+    for number, s in enumerate(sockets):
+        s.sendall(f"GET /crowd/{number} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        if number % 10 == 2:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            s.close()
+    for number, s in enumerate(sockets):
+        if number % 10 == 2:
+            continue
+        with s:
+            answer = read_all(s)
+        if number % 10 < 2:
+            assert answer.startswith(b"HTTP/1.1 500"), answer
+        else:
+            assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"before": "unset", "mine": number, "child": number}
+
+    def nothing_left() -> bool:
+        after = server.get("/count").json()
+        return (
+            after["tasks"] <= before["tasks"]
+            and after["descriptors"] <= before["descriptors"] + 1
+            and after["objects"] <= before["objects"] + 500
+        )
+
+    wait_until(nothing_left)
 
 
 @pytest.mark.parametrize("name", ["KeyboardInterrupt", "SystemExit"])

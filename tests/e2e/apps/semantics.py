@@ -292,6 +292,33 @@ async def context_is_its_own():
     assert mark.get() == "mine"
 
 
+inside = 0
+
+
+@app.get("/crowd/{number}")
+async def crowd(number: int):
+    """A thousand of these at once; every tenth fails, times out or is left by its client."""
+    global inside
+    before = mark.get()
+    mark.set(number)
+    inside += 1
+    try:
+        while inside < 900:
+            await asyncio.sleep(0.01)
+        if number % 10 == 0:
+            raise ValueError(number)
+        if number % 10 == 1:
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(60)
+        async with asyncio.TaskGroup() as group:
+            child = group.create_task(asyncio.sleep(0.01, mark.get()))
+        return {"before": before, "mine": mark.get(), "child": child.result()}
+    finally:
+        if number == 999:
+            await asyncio.sleep(0.2)
+            inside = 0
+
+
 class Cell:
     """Something that only a waiting handler refers to."""
 
