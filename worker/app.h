@@ -131,7 +131,8 @@ struct oar_app {
     enum oar_call (*call)(void *state, struct oar_request *r);
     /* In a batch: waiters of the exchange may be due. NULL: the application never arms any. */
     void (*notify)(void *state, struct oar_exchange *x);
-    void (*leave)(void *state);
+    /* true: the application's loop has something to do, so poll must return to it. */
+    bool (*leave)(void *state);
 };
 
 /* The symbol that a bridge exports. */

@@ -22,7 +22,7 @@ static void enter(struct oar_thread *t)
 static void leave(struct oar_thread *t)
 {
     if (t->entered && t->worker->app->leave) {
-        t->worker->app->leave(t->app_state);
+        t->app_is_busy = t->worker->app->leave(t->app_state);
     }
     t->entered = false;
     OAR_SET(t->slot->route, 0);

@@ -21,7 +21,9 @@ static void on_timeout(struct ev_loop *ev, ev_timer *timer, int events)
 
 static void on_wake(struct ev_loop *ev, ev_async *wake, int events)
 {
-    (void)ev, (void)wake, (void)events;
+    struct oar_poll *p = OAR_CONTAINER_OF(wake, struct oar_poll, wake);
+    (void)ev, (void)events;
+    p->woken = true;
 }
 
 void oar_poll_init(struct oar_poll *p)

@@ -15,6 +15,7 @@ struct oar_poll {
     ev_timer timer;
     ev_async wake;
     struct oar_link fired; /* watches that are ready */
+    bool woken;            /* since its owner has cleared it */
 };
 
 void oar_poll_init(struct oar_poll *p);

@@ -108,9 +108,8 @@ static bool host_stopping(struct oar_thread *t)
            OAR_GET_NOW(t->slot->background) == 0;
 }
 
-/* Handlers run at most once a round, after the wait: `timeout` was computed before they could ask
- * the application's loop for anything. */
-static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fired, int room)
+/* One round: true, if handlers may have run. They run at most once a round, after the wait. */
+static bool run_round(struct oar_thread *t, double timeout)
 {
     drain_if_told(t);
     take_done(t);
@@ -120,8 +119,30 @@ static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fir
     refresh_date(t);
     drain_if_told(t);
     take_done(t);
-    if (!oar_list_empty(&t->ready) || !oar_list_empty(&t->dirty) || !oar_list_empty(&t->notices)) {
-        oar_batch_run(t);
+    if (oar_list_empty(&t->ready) && oar_list_empty(&t->dirty) && oar_list_empty(&t->notices)) {
+        return false;
+    }
+    oar_batch_run(t);
+    return true;
+}
+
+/* Rounds whose handlers leave nothing to the application's loop follow each other without it: the
+ * interpreter is taken once for each, for the batch. `timeout` was computed before they ran, so any
+ * other round is the last; and all are after a while, for whatever else that loop looks at. */
+static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fired, int room)
+{
+    const double AT_LEAST_EVERY = 0.02; /* seconds */
+    double began = ev_now(t->ev);
+    double left = timeout;
+    bool again = true;
+    t->poll.woken = false;
+    while (again) {
+        t->app_is_busy = false;
+        again = run_round(t, left) && timeout != 0 && !t->app_is_busy && !t->poll.woken &&
+                oar_list_empty(&t->poll.fired) && !t->worker->draining;
+        double elapsed = ev_now(t->ev) - began;
+        left = timeout < 0 ? timeout : timeout - elapsed;
+        again = again && elapsed < AT_LEAST_EVERY && (timeout < 0 || left > 0);
     }
     return oar_poll_collect(&t->poll, fired, room);
 }

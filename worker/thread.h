@@ -48,7 +48,8 @@ struct oar_thread {
     void *app_state; /* app->thread_start's */
     int index;
     bool accepting;
-    bool entered; /* the batch holds the interpreter */
+    bool entered;     /* the batch holds the interpreter */
+    bool app_is_busy; /* the last batch left work for the application's loop */
     struct oar_pool pool;
     struct oar_buf out;      /* responses of this round, connection by connection */
     struct oar_link conns;   /* all */

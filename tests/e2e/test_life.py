@@ -133,13 +133,15 @@ def test_the_interpreter_is_taken_less_often_as_load_rises(life):
     server = life()
 
     def taken() -> float:
-        return float(re.search(r"the interpreter taken ([\d.]+) times a request, [\d.]+ us waited", status_lines(server))[1])
+        return float(
+            re.search(r"the interpreter taken ([\d.]+) times a request, [\d.]+ us waited", status_lines(server))[1]
+        )
 
     with httpx.Client(base_url=server.url) as client:
         for _ in range(200):
             client.get("/quick")
     alone = taken()
-    assert 1 <= alone <= 4
+    assert 0.8 <= alone <= 2.5  # once for a round with a request in it, and when the loop looks around
     command = [LOAD, "--port", str(server.port), "--path", "/quick", "--requests", "20000", "--connections", "64"]
     done = subprocess.run([*command, "--pipeline", "16"], capture_output=True, text=True, timeout=120)
     assert '"errors": 0, "bad_status": 0' in done.stdout

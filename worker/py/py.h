@@ -84,6 +84,7 @@ struct oar_py_thread {
     struct oar_py_step *step; /* the first step that is running; NULL: none */
     uint8_t *needs;           /* owned, by handler: how regularly it has needed a task of late */
     struct shard *tasks;      /* py_tasks.c's; NULL in the pool */
+    uint64_t timers_seen;     /* of the loop, when it began to wait */
     bool asked;               /* somebody wanted to know the current task */
     int index;
 };

@@ -7,7 +7,7 @@
 
 #include "oarlock/version.h"
 #include "shared/manifest.h"
-#include "worker/py/py.h"
+#include "worker/py/py_loop.h"
 
 /* Calls a function of oarlock._worker with the application's coordinates and what the options say.
  * New reference. */
@@ -213,9 +213,12 @@ static void py_enter(void *state)
     oar_py_attach(state);
 }
 
-static void py_leave(void *state)
+static bool py_leave(void *state)
 {
-    ((struct oar_py_thread *)state)->state = PyEval_SaveThread();
+    struct oar_py_thread *t = state;
+    bool busy = oar_py_loop_is_busy(t->loop, t->timers_seen);
+    t->state = PyEval_SaveThread();
+    return busy;
 }
 
 __attribute__((visibility("default"))) const struct oar_app *oar_bridge(uint32_t abi);

@@ -27,6 +27,39 @@ bool oar_py_loop_debug(PyObject *self)
     return PyObject_TypeCheck(self, &oar_py_loop_type) && ((struct loop *)self)->debug;
 }
 
+uint64_t oar_py_loop_timers(PyObject *self)
+{
+    return PyObject_TypeCheck(self, &oar_py_loop_type)
+               ? oar_py_queue_order(&((struct loop *)self)->queue)
+               : 0;
+}
+
+bool oar_py_loop_is_busy(PyObject *self, uint64_t timers)
+{
+    struct loop *l = (struct loop *)self;
+    return !PyObject_TypeCheck(self, &oar_py_loop_type) || l->debug ||
+           oar_py_queue_count(&l->queue) > 0 || oar_py_queue_order(&l->queue) != timers ||
+           PyObject_Size(l->foreign_ready) != 0 || PyObject_Size(l->foreign_timers) != 0;
+}
+
+static PyObject *future_type, *future_names; /* owned, for the process's life */
+
+int oar_py_loop_init(void)
+{
+    PyObject *asyncio = PyImport_ImportModule("asyncio");
+    future_type = asyncio ? PyObject_GetAttrString(asyncio, "Future") : NULL;
+    future_names = future_type ? Py_BuildValue("(s)", "loop") : NULL;
+    Py_XDECREF(asyncio);
+    return future_names ? 0 : -1;
+}
+
+static PyObject *loop_create_future(PyObject *self, PyObject *unused)
+{
+    PyObject *args[] = {NULL, self};
+    (void)unused;
+    return PyObject_Vectorcall(future_type, args + 1, PY_VECTORCALL_ARGUMENTS_OFFSET, future_names);
+}
+
 /* ---- call_soon and its like ----------------------------------------------------------------- */
 
 static bool is_open(const struct loop *l)
@@ -407,6 +440,7 @@ static PyMethodDef loop_methods[] = {
     {"call_soon_threadsafe", FAST(loop_call_soon_threadsafe), NULL},
     {"call_later", FAST(loop_call_later), NULL},
     {"call_at", FAST(loop_call_at), NULL},
+    {"create_future", loop_create_future, METH_NOARGS, NULL},
     {"time", loop_time, METH_NOARGS, NULL},
     {"get_debug", loop_get_debug, METH_NOARGS, NULL},
     {"is_closed", loop_is_closed, METH_NOARGS, NULL},

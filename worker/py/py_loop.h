@@ -41,6 +41,7 @@ struct oar_py_queue {
 int oar_py_queue_push(struct oar_py_queue *q, PyObject *handle);
 int oar_py_queue_push_timer(struct oar_py_queue *q, PyObject *handle, double when);
 size_t oar_py_queue_count(struct oar_py_queue *q);         /* that are ready */
+uint64_t oar_py_queue_order(struct oar_py_queue *q);       /* timers it has ever had */
 PyObject *oar_py_queue_pop(struct oar_py_queue *q);        /* the caller's; NULL: none is ready */
 void oar_py_queue_timer_cancelled(struct oar_py_queue *q); /* one that is in the heap */
 /* Before the wait: lets go of cancelled timers where they cost something. */
@@ -62,7 +63,12 @@ int oar_py_handle_run(PyObject *handle);
 
 /* py_loop.c */
 extern PyTypeObject oar_py_loop_type;
+int oar_py_loop_init(void); /* once, before any loop */
 void oar_py_loop_timer_cancelled(PyObject *loop);
+/* Timers it has ever had; 0 for a loop that is not ours. */
+uint64_t oar_py_loop_timers(PyObject *loop);
+/* Has it anything to do before its next timer, or a timer more than `timers`? */
+bool oar_py_loop_is_busy(PyObject *loop, uint64_t timers);
 bool oar_py_loop_debug(PyObject *loop); /* false for a loop that is not ours */
 
 /* py_poller.c: a poller belongs to a server's thread, or has a libev loop of its own. */

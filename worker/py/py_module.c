@@ -71,7 +71,7 @@ static int execute(PyObject *module)
 {
     return add_types(module) == 0 && PyModule_AddFunctions(module, oar_py_server_methods) == 0 &&
                    PyModule_AddFunctions(module, oar_py_tasks_methods) == 0 &&
-                   oar_py_tasks_init() == 0 &&
+                   oar_py_tasks_init() == 0 && oar_py_loop_init() == 0 &&
                    PyModule_AddIntConstant(module, "ABI", OAR_BRIDGE_ABI) == 0 &&
                    PyModule_AddStringConstant(module, "VERSION", OAR_VERSION) == 0
                ? 0

@@ -68,6 +68,7 @@ PyObject *oar_py_poller_list(const struct oar_fired *fired, int n)
 static int wait_in_server(struct poller *p, double timeout, struct oar_fired *fired, int room)
 {
     const struct oar_host *host = oar_py.args->host;
+    p->thread->timers_seen = oar_py_loop_timers(p->thread->loop);
     PyEval_SaveThread();
     int n = host->poll(p->thread->host, timeout, fired, room);
     oar_py_attach(p->thread);

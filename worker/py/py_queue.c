@@ -232,6 +232,14 @@ size_t oar_py_queue_count(struct oar_py_queue *q)
     return count;
 }
 
+uint64_t oar_py_queue_order(struct oar_py_queue *q)
+{
+    LOCK(q);
+    uint64_t order = q->order;
+    UNLOCK(q);
+    return order;
+}
+
 void oar_py_queue_tidy(struct oar_py_queue *q)
 {
     bool cancelled;
