@@ -183,8 +183,15 @@ def call(path: str, python: str, threads: int, seconds: float) -> dict[str, floa
     return json.loads(done.stdout) if done.returncode == 0 else {}
 
 
+def apart(path: str, seconds: float, processes: int) -> dict[str, float]:
+    """The same work by processes that share nothing, at once: what the machine itself allows threads to reach."""
+    with concurrent.futures.ThreadPoolExecutor(processes) as pool:
+        runs = list(pool.map(lambda _: call(path, "ft", 1, seconds), range(processes)))
+    return {"per_second": sum(r["per_second"] for r in runs)} if all(runs) else {}
+
+
 def inprocess(args: argparse.Namespace) -> None:
-    """Without sockets: FT with one thread and with several, and the GIL build."""
+    """Without sockets: FT with one thread and with several, the GIL build, and as a control FT processes side by side."""
     bars = {"/hello": 1.9, "/items/5?q=x": 1.9, "/method": 1.9, "/async": 1.9, "/sleep0": 1.5, "/closure": None}
     bars |= {"/current": None, "/timeout": None}
     counts = [1, 2] if len(CORES) < 8 else [1, 2, 4, 8, 14]
@@ -193,6 +200,8 @@ def inprocess(args: argparse.Namespace) -> None:
         runs = [(path, "ft", t) for path in bars for t in counts] + [(path, "gil", 1) for path in bars]
         for path, python, threads in random.sample(runs, len(runs)):
             found.setdefault((path, python, threads), []).append(call(path, python, threads, args.seconds))
+            if threads == 2:
+                found.setdefault((path, "processes", 2), []).append(apart(path, args.seconds, 2))
         say(f"inprocess: round {n + 1} of {args.rounds}")
     print("\nin process, no sockets: CPU ns per call")
     print(f"  {'':<16}{'GIL':>8}" + "".join(f"{f'FT x {t}':>10}" for t in counts))
@@ -204,6 +213,18 @@ def inprocess(args: argparse.Namespace) -> None:
             pairs = zip(found[path, "ft", t], found[path, "ft", 1], strict=True)
             text = f"FT {path}: work done by {t} threads / by one"
             bar(text, [a["per_second"] / b["per_second"] for a, b in pairs if a and b], least=least if t == 2 else None)
+    print(
+        "\nthe control: two processes of one thread each share nothing; what they do is what two cores give at this moment"
+    )
+    for path, least in bars.items():
+        pairs = zip(found[path, "processes", 2], found[path, "ft", 1], strict=True)
+        bar(f"{path}: two processes / one", [a["per_second"] / b["per_second"] for a, b in pairs if a and b])
+        pairs = zip(found[path, "ft", 2], found[path, "processes", 2], strict=True)
+        bar(
+            f"{path}: two threads / two processes",
+            [a["per_second"] / b["per_second"] for a, b in pairs if a and b],
+            least=least and least / 2,
+        )
     pairs = zip(found["/hello", "ft", 1], found["/hello", "gil", 1], strict=True)
     bar("one FT thread / GIL, quick def, CPU", [a["cpu_ns"] / b["cpu_ns"] for a, b in pairs if a and b], most=1.35)
 
@@ -416,7 +437,7 @@ def collect(args: argparse.Namespace) -> None:
         "import gc, sys, time\n"
         "data = [{'a': [i], 'b': (i,)} for i in range(400_000)]\n"
         "gc.collect()\n"
-        "if sys.argv[1] == 'freeze': gc.freeze()\n"
+        "if sys.argv[1] == 'freeze': gc.freeze(); gc.collect()\n"
         "pauses, t = [], 0.0\n"
         "def watch(phase, info):\n"
         "    global t\n"
@@ -427,7 +448,7 @@ def collect(args: argparse.Namespace) -> None:
         "keep = []\n"
         "for i in range(400_000):\n"
         "    keep.append([{}, []])\n"
-        "    if len(keep) > 5000: keep = []\n"
+        "    if len(keep) > 50000: keep = []\n"
         "print(time.perf_counter() - began, len(pauses), sum(pauses), max(pauses or [0]))\n"
     )
     print("\n400,000 dicts live, 400,000 requests' worth of containers made and dropped")

@@ -252,6 +252,7 @@ class TestGilWatch:
         assert "--gil require-off: the extension module needsgil" in str(failure.value)
 
 
+@pytest.mark.skipif("gil" not in os.environ.get("OARLOCK_TEST_KINDS", "gil ft"), reason="no build with the GIL here")
 def test_require_off_on_the_interpreter_with_the_gil(serve):
     with pytest.raises(AssertionError, match="give --python ft"):
         serve(
