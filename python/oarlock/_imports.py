@@ -30,10 +30,17 @@ def _is_bound(value: Any) -> bool:
     kind = type(value)  # not isinstance: that asks a proxy of some framework for what it stands for
     if issubclass(kind, _PRIMITIVES):
         return True
-    package = kind.__module__.partition(".")[0]
+    module = _module(kind)
+    package = module.partition(".")[0]
     if (package, kind.__name__) not in _CLIENTS:
         return False
-    return package != "redis" or "asyncio" in kind.__module__
+    return package != "redis" or "asyncio" in module
+
+
+def _module(kind: type) -> str:
+    """A class of an extension may have a descriptor of its instances in this place."""
+    name = kind.__module__
+    return name if isinstance(name, str) else ""
 
 
 def _named() -> list[tuple[str, Any]]:
@@ -60,7 +67,7 @@ def warnings(threads: int) -> list[str]:
             kind = type(value)
             lines.setdefault(
                 id(value),
-                f"{name}: this {kind.__module__.partition('.')[0]} {kind.__name__} was made at import and belongs to the "
+                f"{name}: this {_module(kind).partition('.')[0]} {kind.__name__} was made at import and belongs to the "
                 f"first event loop that uses it, but {threads} event loops will serve; make it in the App's lifespan and "
                 "take it from request.state",
             )

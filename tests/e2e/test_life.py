@@ -263,6 +263,7 @@ def test_require_off_on_the_interpreter_with_the_gil(serve):
 def test_asyncio_objects_made_at_import_are_named(serve, python, tmp_path):
     (tmp_path / "bound.py").write_text(
         "import asyncio\nfrom oarlock import App\nlock = asyncio.Lock()\nqueues = {'a': asyncio.Queue()}\napp = App()\n"
+        "class Odd:\n    __module__ = property(lambda self: 'x')\nodd = Odd()\n"  # as classes of some extensions are
     )
     server = serve("bound:app", "--app-dir", str(tmp_path), "--python", python, "--workers", "1", "--threads", "2")
     assert "bound.lock: this asyncio Lock was made at import" in server.log

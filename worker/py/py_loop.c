@@ -169,49 +169,42 @@ static PyObject *call_at(PyObject *self, double when, PyObject *const *args, Py_
     return handle;
 }
 
-static PyObject *loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+/* call_at and call_later: args[0] is a time, or how long from now. */
+static PyObject *schedule(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names,
+                          bool later)
 {
     struct loop *l = (struct loop *)self;
-    PyObject *context = context_of(args, n, names, "call_at", 2);
+    const char *method = later ? "call_later" : "call_at";
+    PyObject *context = context_of(args, n, names, method, 2);
     if (!context) {
         return NULL;
     }
     if (args[0] == Py_None) {
-        PyErr_SetString(PyExc_TypeError, "when cannot be None");
+        PyErr_SetString(PyExc_TypeError, later ? "delay must not be None" : "when cannot be None");
         return NULL;
     }
     if (!is_open(l)) {
         return NULL;
     }
     if (OAR_UNLIKELY(l->debug)) {
-        return by_asyncio("call_at", self, args, n, names);
+        return by_asyncio(method, self, args, n, names);
     }
     double when = PyFloat_AsDouble(args[0]);
-    return when == -1 && PyErr_Occurred() ? NULL : call_at(self, when, args, n, context);
+    if (when == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    return call_at(self, later ? oar_py_loop_now() + when : when, args, n, context);
+}
+
+static PyObject *loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    return schedule(self, args, n, names, false);
 }
 
 static PyObject *loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t n,
                                  PyObject *names)
 {
-    struct loop *l = (struct loop *)self;
-    PyObject *context = context_of(args, n, names, "call_later", 2);
-    if (!context) {
-        return NULL;
-    }
-    if (args[0] == Py_None) {
-        PyErr_SetString(PyExc_TypeError, "delay must not be None");
-        return NULL;
-    }
-    if (!is_open(l)) {
-        return NULL;
-    }
-    if (OAR_UNLIKELY(l->debug)) {
-        return by_asyncio("call_later", self, args, n, names);
-    }
-    double delay = PyFloat_AsDouble(args[0]);
-    return delay == -1 && PyErr_Occurred()
-               ? NULL
-               : call_at(self, oar_py_loop_now() + delay, args, n, context);
+    return schedule(self, args, n, names, true);
 }
 
 static PyObject *loop_time(PyObject *self, PyObject *unused)
