@@ -16,7 +16,9 @@ async def lifespan(app):
         httpx.AsyncClient() as http,
         aiohttp.ClientSession() as session,
         redis.Redis(unix_socket_path=os.environ["REDIS_SOCKET"], decode_responses=True) as store,
-        asyncpg.create_pool(host=os.environ["PG_FOLDER"], user="postgres", database="postgres", min_size=1, max_size=4) as pool,
+        asyncpg.create_pool(
+            host=os.environ["PG_FOLDER"], user="postgres", database="postgres", min_size=1, max_size=4
+        ) as pool,
     ):
         yield {"http": http, "session": session, "store": store, "pool": pool}
 
