@@ -114,8 +114,7 @@ static bool run_round(struct oar_thread *t, double timeout)
     drain_if_told(t);
     take_done(t);
     oar_batch_flush(t); /* responses of handlers that had waited leave before the thread waits */
-    bool finished = t->worker->draining && host_stopping(t);
-    wait_for_events(t, finished ? 0 : timeout);
+    wait_for_events(t, host_stopping(t) ? 0 : timeout);
     refresh_date(t);
     drain_if_told(t);
     take_done(t);

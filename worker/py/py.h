@@ -63,7 +63,7 @@ struct oar_py_process {
         *str_background, *str_throw, *str_cancel, *str_done,
         *str_add_done_callback;      /* owned, interned */
     bool lazy_tasks;                 /* py_hooks.c: a first step may run without a task */
-    bool serves;                     /* event loops have started */
+    _Atomic bool serves;             /* event loops have started */
     bool gil_is_on;                  /* an extension has turned it on, on the free-threaded build */
     struct oar_thread *first_thread; /* borrowed; NULL: not started yet */
 };

@@ -53,8 +53,8 @@ static PyObject *collection(PyObject *module, PyObject *args)
     if (strcmp(phase, "start") == 0) {
         began = oar_now_ns();
     } else if (oar_py.first_thread) {
-        struct oar_slot *slot = oar_py.args->host->slot(
-            oar_py_here && oar_py_here->host ? oar_py_here->host : oar_py.first_thread);
+        struct oar_slot *slot =
+            oar_py.args->host->slot(oar_py_here ? oar_py_here->host : oar_py.first_thread);
         uint64_t ns = oar_now_ns() - began;
         OAR_ADD_SHARED(slot->gc_count, 1);
         OAR_ADD_SHARED(slot->gc_ns, ns);

@@ -119,7 +119,7 @@ static PyObject *gil_is_on(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
     oar_py.gil_is_on = true;
-    if (oar_py_here && oar_py_here->host) {
+    if (oar_py_here) {
         OAR_SET(oar_py.args->host->slot(oar_py_here->host)->gil, 1);
     }
     Py_RETURN_NONE;

@@ -117,16 +117,16 @@ static PyObject *by_asyncio(const char *method, PyObject *self, PyObject *const 
     return result;
 }
 
-static PyObject *loop_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t n,
-                                PyObject *names)
+static PyObject *soon(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names,
+                      const char *method)
 {
     struct loop *l = (struct loop *)self;
-    PyObject *context = context_of(args, n, names, "call_soon", 1);
+    PyObject *context = context_of(args, n, names, method, 1);
     if (!context || !is_open(l)) {
         return NULL;
     }
     if (OAR_UNLIKELY(l->debug)) {
-        return by_asyncio("call_soon", self, args, n, names);
+        return by_asyncio(method, self, args, n, names);
     }
     PyObject *handle = oar_py_handle_new(&oar_py_handle_type, self, args, n, context);
     if (handle && oar_py_queue_push(&l->queue, handle) != 0) {
@@ -135,19 +135,17 @@ static PyObject *loop_call_soon(PyObject *self, PyObject *const *args, Py_ssize_
     return handle;
 }
 
+static PyObject *loop_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                                PyObject *names)
+{
+    return soon(self, args, n, names, "call_soon");
+}
+
 static PyObject *loop_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t n,
                                            PyObject *names)
 {
     struct loop *l = (struct loop *)self;
-    PyObject *context = context_of(args, n, names, "call_soon_threadsafe", 1);
-    if (!context || !is_open(l)) {
-        return NULL;
-    }
-    PyObject *handle = l->debug ? by_asyncio("call_soon_threadsafe", self, args, n, names)
-                                : oar_py_handle_new(&oar_py_handle_type, self, args, n, context);
-    if (handle && !l->debug && oar_py_queue_push(&l->queue, handle) != 0) {
-        Py_CLEAR(handle);
-    }
+    PyObject *handle = soon(self, args, n, names, "call_soon_threadsafe");
     if (handle && l->poller) {
         oar_py_poller_wake(l->poller);
     }
