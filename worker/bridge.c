@@ -14,46 +14,12 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "oarlock/version.h"
+#include "shared/places.h"
 #include "worker/thread.h"
-
-static bool exists(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0;
-}
-
-/* The folder of the running executable. */
-static void own_folder(char *out, size_t room)
-{
-    ssize_t n = readlink("/proc/self/exe", out, room - 1);
-    out[n > 0 ? n : 0] = '\0';
-    char *slash = strrchr(out, '/');
-    if (slash) {
-        *slash = '\0';
-    }
-}
-
-/* First of `folder`/`candidates`[i] that holds `probe`; false: none. */
-static bool first_of(const char *folder, const char *const *candidates, int n, const char *probe,
-                     char *out, size_t room)
-{
-    char path[PATH_MAX];
-    for (int i = 0; i < n; i++) {
-        int len = snprintf(path, sizeof path, "%s/%s/%s", folder, candidates[i], probe);
-        if (len > 0 && (size_t)len < sizeof path && exists(path)) {
-            char resolved[PATH_MAX];
-            snprintf(path, sizeof path, "%s/%s", folder, candidates[i]);
-            len = realpath(path, resolved) ? snprintf(out, room, "%s", resolved) : -1;
-            return len > 0 && (size_t)len < room;
-        }
-    }
-    return false;
-}
 
 /* What `python` says of itself: "ft 3.13" or "gil 3.13". */
 static enum oar_status ask(const char *python, char *answer, size_t room, struct oar_err *err)
@@ -111,7 +77,7 @@ static enum oar_status choose(const struct oar_config *config, const char *venv,
     }
     if (status == OAR_OK && *venv) {
         int n = snprintf(out->python, sizeof out->python, "%s/bin/python", venv);
-        if (n < 0 || (size_t)n >= sizeof out->python || !exists(out->python)) {
+        if (n < 0 || (size_t)n >= sizeof out->python || !oar_places_exists(out->python)) {
             status =
                 oar_err_set(err, "--venv %s: there is no %s; make one with: python3 -m venv %s",
                             venv, out->python, venv);
@@ -134,13 +100,13 @@ enum oar_status oar_bridge_find(const struct oar_config *config, struct oar_brid
     if (config->stub) {
         return OAR_OK;
     }
-    own_folder(folder, sizeof folder);
+    oar_places_own(folder, sizeof folder);
     if (choose(config, venv ? venv : "", kind, sizeof kind, out, err) != OAR_OK) {
         return OAR_ERR;
     }
     out->free_threaded = strcmp(kind, "ft") == 0;
     snprintf(file, sizeof file, "%.16s.so", kind);
-    if (!first_of(folder, bridges, OAR_ARRAY_LEN(bridges), file, found, sizeof found)) {
+    if (!oar_places_find(folder, bridges, OAR_ARRAY_LEN(bridges), file, found, sizeof found)) {
         return oar_err_set(err,
                            "--python %s: no bridge %s beside %s/oarlock; build it with "
                            "`make build`, or install oarlock into that interpreter with pip",
@@ -150,8 +116,8 @@ enum oar_status oar_bridge_find(const struct oar_config *config, struct oar_brid
     if (n < 0 || (size_t)n >= sizeof out->path) {
         return oar_err_set(err, "the path of the bridge is too long: %s", found);
     }
-    if (!first_of(folder, packages, OAR_ARRAY_LEN(packages), "oarlock/__init__.py",
-                  out->package_dir, sizeof out->package_dir)) {
+    if (!oar_places_find(folder, packages, OAR_ARRAY_LEN(packages), "oarlock/__init__.py",
+                         out->package_dir, sizeof out->package_dir)) {
         out->package_dir[0] = '\0';
     }
     return OAR_OK;
