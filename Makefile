@@ -96,10 +96,11 @@ unit: setup
 	@$(MAKE) $(UNIT_BIN)
 	@for t in $(UNIT_BIN); do echo "== $$t"; ASAN_OPTIONS=detect_leaks=1 ./$$t || exit 1; done
 
-$(BUILD)/load: bench/load.c
+LOAD_SRC := $(wildcard load/*.c)
+$(BUILD)/load: $(LOAD_SRC) load/load.h include/oarlock/base.h
 	@mkdir -p $(@D)
-	$(if $(V),,@echo "  cc    $<")
-	$(Q)$(CC) $(WARN) $(CPPFLAGS) -O2 -g $< -o $@
+	$(if $(V),,@echo "  cc    $@")
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(HARDEN) -O2 -g -flto=auto $(LOAD_SRC) -o $@
 
 $(BUILD)/routes: bench/routes.c $(wildcard shared/*.c) $(HEADERS)
 	@mkdir -p $(@D)
