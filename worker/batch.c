@@ -8,6 +8,7 @@
 #include "worker/conn.h"
 #include "worker/dispatch.h"
 #include "worker/exchange.h"
+#include "worker/timing.h"
 
 static void enter(struct oar_thread *t)
 {
@@ -51,6 +52,9 @@ static bool run_first(struct oar_thread *t, struct oar_conn *c)
         }
         OAR_SET(t->slot->route, (uint32_t)(r->route - oar_rt_routes(t->worker->routes)) + 1);
         r->state = OAR_REQ_RUNNING;
+        if (OAR_UNLIKELY(r->timing != NULL)) {
+            oar_timing_called(t, r);
+        }
         result = t->worker->app->call(t->app_state, r);
     }
     if (result == OAR_CALL_DONE) {

@@ -15,6 +15,7 @@
 #include "worker/conn.h"
 #include "worker/dispatch.h"
 #include "worker/exchange.h"
+#include "worker/timing.h"
 
 static bool more_room(struct oar_conn *c)
 {
@@ -280,6 +281,9 @@ static bool parse_head(struct oar_conn *c)
         return false;
     }
     c->in_at += parsed.head_len;
+    if (OAR_UNLIKELY(t->worker->timing != OAR_TIMING_OFF)) {
+        oar_timing_read(c, r);
+    }
     oar_dispatch_prepare(c, r);
     if (result == OAR_PARSE_MESSAGE) {
         c->in_pin = c->in_at;

@@ -12,6 +12,7 @@
 #include "worker/conn.h"
 #include "worker/exchange.h"
 #include "worker/http_write.h"
+#include "worker/timing.h"
 
 /* This round's bytes of a connection are one run of t->out. If others wrote behind it, it moves. */
 static void open_run(struct oar_conn *c)
@@ -78,10 +79,15 @@ void oar_conn_forget(struct oar_conn *c, bool close)
 void oar_conn_head(struct oar_conn *c, const struct oar_request *r, bool close)
 {
     struct oar_thread *t = c->t;
+    struct oar_slice date = {t->date, t->date_len};
+    char timed[sizeof t->date + OAR_TIMING_ROOM];
     open_run(c);
-    oar_http_write(&t->out, r,
-                   OAR_LIKELY(t->date_len) ? (struct oar_slice){t->date, t->date_len} : OAR_LIT(""),
-                   close);
+    if (OAR_UNLIKELY(r->timing != NULL)) {
+        memcpy(timed, t->date, t->date_len);
+        size_t n = oar_timing_field(t, r, timed + t->date_len, sizeof timed - t->date_len);
+        date = (struct oar_slice){timed, t->date_len + n};
+    }
+    oar_http_write(&t->out, r, date, close);
     c->out_to = t->out.len;
 }
 

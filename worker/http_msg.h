@@ -67,6 +67,17 @@ struct oar_response {
 };
 
 /* Lifetime: from the head's last byte to the written response. In the connection's arena. */
+enum oar_timing_mode { OAR_TIMING_OFF, OAR_TIMING_ASKED, OAR_TIMING_ALL };
+
+/* With --server-timing: what a request waited for, in nanoseconds. Writer: the thread of its
+ * connection, then the pool's thread that runs it. */
+struct oar_timing {
+    uint64_t read_ns, called_ns; /* CLOCK_MONOTONIC; 0: not yet */
+    uint64_t queue_ns, gil_ns;
+    uint64_t attach_ns, collect_ns; /* the slot's counters, when last looked at */
+    bool in_pool;
+};
+
 struct oar_request {
     struct oar_request *next;      /* of the connection, in order of arrival */
     struct oar_request *done_next; /* thread's stack of requests that the pool has answered */
@@ -91,7 +102,8 @@ struct oar_request {
     const struct oar_rt_route *route;
     _Atomic(struct oar_exchange *) exchange; /* a reference; made when it is needed */
     struct oar_value *values;                /* route->n_params of them, in the arena */
-    void *background;       /* the application's: what it does after the response; it clears it */
+    void *background; /* the application's: what it does after the response; it clears it */
+    struct oar_timing *timing; /* NULL: nobody asked */
     struct oar_match match; /* captured segments point into head or the arena; zeroed up to here */
     struct oar_response response;
 };

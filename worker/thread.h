@@ -34,6 +34,7 @@ struct oar_worker {
     int n_listeners;
     uint32_t index; /* of this worker */
     enum oar_forwarded forwarded;
+    enum oar_timing_mode timing;
     struct oar_networks trusted; /* proxies */
     _Atomic int draining;
     struct oar_thread *threads;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "worker/thread.h"
+#include "worker/timing.h"
 #include "worker/watchdog.h"
 
 struct starting {
@@ -134,6 +135,7 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
                             .n_listeners = args->n_listeners,
                             .index = args->index,
                             .forwarded = oar_config_forwarded(args->config),
+                            .timing = oar_timing_mode(args->config),
                             .n_threads = (int)args->shm->n_threads};
     enum oar_status status =
         oar_networks_parse(args->config->trusted_proxies, "--trusted-proxies", &w.trusted, &err);

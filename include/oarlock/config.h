@@ -105,6 +105,8 @@ struct oar_strings {
            "least level that is logged")                                                           \
     OPTION(INT, live, "live", "0", 0, 1 << 22, "PID", "Output",                                    \
            "with `routes`: those of the running server with this process id, and where they run")  \
+    OPTION(STR, server_timing, "server-timing", "off", 0, 0, "off|asked|all", "Output",            \
+           "say where a response's time went, in Server-Timing; asked: if the request has Oarlock-Timing") \
     OPTION(FLAG, debug, "debug", "", 0, 0, "", "Output",                                           \
            "put tracebacks into 500 responses; never on a network that others reach")              \
     OPTION(INT, ready_fd, "ready-fd", "-1", -1, 1 << 20, "FD", "Output",                           \

@@ -132,14 +132,29 @@ static void run_call(struct oar_py_job *job)
     Py_DECREF(job->deliver);
 }
 
+/* --server-timing: it waited in the queue until `taken`, then for the interpreter. */
+static void began_in_pool(struct oar_timing *time, uint64_t taken)
+{
+    uint64_t now = oar_now_ns();
+    time->queue_ns += taken - time->called_ns;
+    time->gil_ns += now - taken;
+    time->called_ns = now;
+    time->in_pool = true;
+}
+
 static void *pool_thread(void *argument)
 {
     struct activity *activity = argument;
     struct oar_py_thread t = {.index = -1, .state = PyThreadState_New(oar_py.interpreter)};
     struct oar_py_job job;
     while (take(&job)) {
+        struct oar_timing *timing = job.request ? job.request->timing : NULL;
+        uint64_t taken = OAR_UNLIKELY(timing != NULL) ? oar_now_ns() : 0;
         begins(activity, job.request ? job.request->route : NULL);
         PyEval_RestoreThread(t.state);
+        if (OAR_UNLIKELY(timing != NULL)) {
+            began_in_pool(timing, taken);
+        }
         if (job.request) {
             call(&t, &job);
         }
