@@ -23,7 +23,7 @@ GIL_STAMP := $(BUILD)/python-gil
 FT_STAMP := $(BUILD)/python-ft
 
 .SECONDARY:
-.PHONY: help bridge sanitized build run test unit e2e asyncio lint interop handlers bench asan tsan fuzz fuzzers replay corpora install clean docs setup server FORCE
+.PHONY: compare tune doctor validate regret peers bench-peers help bridge sanitized build run test unit e2e asyncio lint interop handlers bench asan tsan fuzz fuzzers replay corpora install clean docs setup server FORCE
 
 help: ## this list
 	@echo "oarlock: make VERB"
@@ -68,10 +68,12 @@ run: build ## serve examples/ on 127.0.0.1:8000 (RUN_FLAGS= adds options, e.g. R
 	@exec $(BUILD)/oarlock run hello:app --app-dir examples $(RUN_FLAGS)
 
 PREFIX ?= /usr/local
-install: build ## copy to PREFIX=/usr/local: bin/oarlock and lib/oarlock/ (DESTDIR= for packagers)
+install: build $(BUILD)/load ## copy to PREFIX=/usr/local: bin/oarlock and lib/oarlock/ (DESTDIR= for packagers)
 	install -D $(BUILD)/oarlock $(DESTDIR)$(PREFIX)/bin/oarlock
 	install -D -t $(DESTDIR)$(PREFIX)/lib/oarlock/bridge $(BUILD)/bridge/gil.so $(BUILD)/bridge/ft.so
+	install -D $(BUILD)/load $(DESTDIR)$(PREFIX)/lib/oarlock/oarlock-load
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/oarlock/python/oarlock python/oarlock/*.py python/oarlock/py.typed
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/oarlock/python/oarlock/compare $(wildcard python/oarlock/compare/*.*)
 	install -m 644 python/_oarlock.pyi $(DESTDIR)$(PREFIX)/lib/oarlock/python
 
 docs: server ## write docs/options.md from the option table
@@ -134,6 +136,42 @@ bench: build $(BUILD)/load $(BUILD)/routes ## requests/s, CPU and instructions p
 	@$(VENV_PYTHON) bench/bench.py $(BENCH) --others \
 	    "$$(scripts/venv.sh $$(cat $(GIL_STAMP)) bench/requirements-gil.txt)" \
 	    "$$(scripts/venv.sh $$(cat $(FT_STAMP)) bench/requirements-ft.txt)"
+
+TOOLS_PYTHON = $(shell scripts/venv.sh $$(cat $(GIL_STAMP)) python/oarlock/compare/requirements.txt)
+TOOL = PYTHONPATH=python $(TOOLS_PYTHON) -m oarlock
+
+# An example application; its first two scenarios with --quick.
+COMPARE_APP ?= shop:app --app-dir examples --scenarios examples/shop.toml
+compare: build $(BUILD)/load ## GIL or no GIL, measured on examples/shop.py (COMPARE=--quick: 3 minutes; COMPARE_APP=app:app, see docs/compare.md)
+	@scripts/packages.sh test
+	@$(TOOL) compare $(COMPARE_APP) $(COMPARE)
+
+tune: build $(BUILD)/load ## the best workers, threads and pool threads (TUNE="app:app --target throughput", see docs/tune.md)
+	@scripts/packages.sh test
+	@$(TOOL) tune $(TUNE)
+
+doctor: build $(BUILD)/load ## what in an application stands in the way of threads (DOCTOR="app:app", see docs/doctor.md)
+	@scripts/packages.sh test
+	@$(TOOL) doctor $(DOCTOR)
+
+validate: build $(BUILD)/load ## is the comparison to be trusted? 20 A/A and 20 A/B runs (VALIDATE="--runs 5")
+	@$(TOOLS_PYTHON) bench/validate.py $(VALIDATE)
+
+regret: build $(BUILD)/load ## what tune gives away against an exhaustive grid, on six shapes
+	@$(TOOLS_PYTHON) bench/regret.py $(REGRET)
+
+$(BUILD)/net-http: bench/go/main.go bench/go/go.mod
+	@if command -v go >/dev/null; then cd bench/go && go build -o ../../$@ .; else echo "  no go: net/http is left out"; fi
+
+peers: build $(BUILD)/load $(BUILD)/net-http $(BUILD)/axum/release/oarlock-bench-axum ## oarlock beside other servers, into docs/benchmarks.md (ALL=1: more of them; OPTIMIZED=1; PEERS="--time 300")
+	@scripts/packages.sh test
+	@$(TOOLS_PYTHON) bench/peers.py --gil "$$(cat $(GIL_STAMP))" --ft "$$(cat $(FT_STAMP))" --go $(BUILD)/net-http \
+	    --axum $(BUILD)/axum/release/oarlock-bench-axum \
+	    --gil-peers "$$(scripts/venv.sh $$(cat $(GIL_STAMP)) bench/requirements-gil.txt)" \
+	    --ft-peers "$$(scripts/venv.sh $$(cat $(FT_STAMP)) bench/requirements-ft.txt)" \
+	    $(if $(ALL),--all "$$(scripts/venv.sh $$(cat $(GIL_STAMP)) bench/requirements-all.txt)") $(PEERS)
+
+bench-peers: peers
 
 $(BUILD)/axum/release/oarlock-bench-axum: bench/axum/Cargo.toml bench/axum/src/main.rs
 	@if command -v cargo >/dev/null; then cd bench/axum && CARGO_TARGET_DIR=../../$(BUILD)/axum cargo build --release --quiet; \

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 
 #include "master/master.h"
+#include "master/tools.h"
 #include "oarlock/log.h"
 #include "oarlock/version.h"
 #include "worker/worker.h"
@@ -73,6 +74,11 @@ int main(int argc, char **argv)
     struct oar_err err;
     int status = 0;
     oar_log_init("master", OAR_LOG_INFO);
+    if (argc > 1 && oar_tools_has(argv[1])) {
+        oar_tools_exec(argv, &err); /* returns only when it failed */
+        fprintf(stderr, "oarlock: %s\n", err.text);
+        return 1;
+    }
     if (oar_config_parse(&config, argc, argv, environ, &err) != OAR_OK) {
         fprintf(stderr, "oarlock: %s\n", err.text);
         return 2;

@@ -55,9 +55,11 @@ class BuildWithServer(build_py):
             jobs = f"-j{os.cpu_count() or 1}"
             build = ["make", "-C", str(ROOT), jobs, f"BUILD={folder}"]
             subprocess.run([*build, f"{folder}/oarlock"], check=True)
+            subprocess.run([*build, f"{folder}/load"], check=True)
             subprocess.run([*build, "bridge", f"BRIDGE={kind}", f"BRIDGE_PYTHON={sys.executable}"], check=True)
             (package / "bridge").mkdir(parents=True, exist_ok=True)
             shutil.copy(Path(folder, "oarlock"), package / "oarlock")
+            shutil.copy(Path(folder, "load"), package / "oarlock-load")
             shutil.copy(Path(folder, "bridge", f"{kind}.so"), package / "bridge")
         shutil.copy(ROOT / "python" / "_oarlock.pyi", self.build_lib)
 

@@ -244,7 +244,9 @@ static enum oar_status command(struct oar_config *cfg, const char *word, struct 
             return OAR_OK;
         }
     }
-    return oar_err_set(err, "there is no command '%s'; give run or routes (oarlock --help)", word);
+    return oar_err_set(
+        err, "there is no command '%s'; give run, routes, compare, tune or doctor (oarlock --help)",
+        word);
 }
 
 static enum oar_status check_target(const struct oar_config *cfg, struct oar_err *err)

@@ -37,13 +37,17 @@ void oar_config_help(int fd)
     struct oar_buf out = {0};
     const char *group = "";
     oar_buf_printf(
-        &out, "oarlock " OAR_VERSION ": a prefork HTTP server in C for Python handlers\n\n"
-              "usage: oarlock run module:attribute [options]     serve an application\n"
-              "       oarlock run --stub [options]               serve GET /hello without Python\n"
-              "       oarlock routes module:attribute [options]  print the compiled route table\n"
-              "       oarlock --help | --version\n\n"
-              "Each option can also be given in the environment: --max-head is OARLOCK_MAX_HEAD.\n"
-              "Sizes take k, m, g; times take ms, s, m, h. [ ] is the default.\n");
+        &out,
+        "oarlock " OAR_VERSION ": a prefork HTTP server in C for Python handlers\n\n"
+        "usage: oarlock run module:attribute [options]     serve an application\n"
+        "       oarlock run --stub [options]               serve GET /hello without Python\n"
+        "       oarlock routes module:attribute [options]  print the compiled route table\n"
+        "       oarlock compare [module:attribute]         GIL or no GIL: measure both, and report\n"
+        "       oarlock tune [module:attribute]            the best workers, threads and pool threads\n"
+        "       oarlock doctor module:attribute            what stands in the way of threads\n"
+        "       oarlock --help | --version\n\n"
+        "Each option can also be given in the environment: --max-head is OARLOCK_MAX_HEAD.\n"
+        "Sizes take k, m, g; times take ms, s, m, h. [ ] is the default.\n");
     for (size_t i = 0; i < oar_options_count; i++) {
         if (strcmp(group, oar_options[i].group) != 0) {
             group = oar_options[i].group;

@@ -23,6 +23,8 @@ KINDS = os.environ.get("OARLOCK_TEST_KINDS", "gil ft").split()
 SLOWER = 1 if BUILD == ROOT / "build" else 20 if "gil" in KINDS else 200
 # Faults that only a sanitizer sees: `make asan` and `make tsan` say which they serve.
 collect_ignore = [] if "OARLOCK_TEST_FAULT" in os.environ else ["test_seeded.py"]
+if BUILD != ROOT / "build" or len(KINDS) < 2:  # the tools run on the ordinary builds of both interpreters
+    collect_ignore += ["test_compare.py", "test_doctor.py", "test_load.py", "test_stats.py"]
 LOAD = ROOT / "build" / "load"
 
 
@@ -194,3 +196,25 @@ def _session(proc: Path) -> int:
         return int((proc / "stat").read_text().rpartition(")")[2].split()[3])
     except (OSError, IndexError):
         return -1
+
+
+NEEDS_GIL = """
+#include <Python.h>
+static struct PyModuleDef def = {PyModuleDef_HEAD_INIT, "needsgil", NULL, 0, NULL, NULL, NULL, NULL, NULL};
+PyMODINIT_FUNC PyInit_needsgil(void) { return PyModule_Create(&def); }
+"""
+
+
+@pytest.fixture(scope="session")
+def extension(tmp_path_factory) -> Path:
+    """An extension module that does not declare Py_mod_gil, for the free-threaded interpreter."""
+    exe = (ROOT / "build" / "python-ft").read_text().strip()
+    folder = tmp_path_factory.mktemp("needsgil")
+    (folder / "needsgil.c").write_text(NEEDS_GIL)
+    code = "import sysconfig as s; print(s.get_path('include'), s.get_config_var('EXT_SUFFIX'))"
+    include, suffix = subprocess.run([exe, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", f"-I{include}", folder / "needsgil.c", "-o", folder / f"needsgil{suffix}"],
+        check=True,
+    )
+    return folder

@@ -44,3 +44,13 @@ def test_three_queries(example):
     one, all_at_once = server.get("/sequential").json(), server.get("/together").json()
     assert one["results"] == all_at_once["results"] == ["result of user", "result of orders", "result of offers"]
     assert one["ms"] >= 30 > all_at_once["ms"] or all_at_once["ms"] < one["ms"]
+
+
+def test_shop(example):
+    server = example("shop")
+    assert server.get("/products/7").json()["id"] == 7
+    assert server.get("/products/9999").status_code == 404
+    found = server.get("/search", params={"q": "boat"}).json()
+    assert len(found) == 5
+    assert all("boat" in p["name"] for p in found)
+    assert server.get("/quote/7", params={"pieces": 3}).json() == {"product": 7, "total": 47.7}

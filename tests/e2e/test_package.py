@@ -39,6 +39,17 @@ def venv(python, tmp_path_factory) -> Path:
     return folder
 
 
+def test_the_tools_find_the_server_that_pip_installed(venv, python):
+    from oarlock.compare.interpreters import (
+        describe,  # here: sanitized runs collect this file without the package's bridge
+    )
+
+    found = describe(str(venv / "bin" / "python"))
+    assert found.kind == python
+    assert found.server.endswith("/oarlock/_bin/oarlock")
+    assert (Path(found.server).parent / "oarlock-load").exists()
+
+
 def serve_once(command: list, cwd: Path) -> dict:
     """Starts a server, asks it GET /where, stops it."""
     ready_r, ready_w = os.pipe()

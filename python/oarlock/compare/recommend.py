@@ -1,0 +1,161 @@
+"""What to deploy, in plain words, from verdicts only: never more certain than the data."""
+
+from typing import Any
+
+WORDS = {
+    "throughput": "throughput",
+    "cpu_us": "CPU per request",
+    "p99_us": "99th percentile of latency",
+    "pss_mib": "memory",
+}
+
+
+def _change(v: dict[str, Any]) -> str:
+    """ "61 % less memory [59-63 %]" """
+    more, less = ("higher", "lower") if v["metric"] in ("throughput", "p99_us") else ("more", "less")
+    low, high = sorted(abs(1 - x) * 100 for x in (v["low"], v["high"]))
+    size = abs(1 - v["ratio"]) * 100
+    word = more if v["ratio"] > 1 else less
+    return f"{size:.0f} % {word} {WORDS[v['metric']]} [{low:.0f}-{high:.0f} %]"
+
+
+def _times(n: int, of: int) -> str:
+    return "" if of == 1 else f" in {n} of {of} scenarios" if n < of else f" in all {of} scenarios"
+
+
+def _by(data: dict[str, Any], name: str, metric: str) -> list[dict[str, Any]]:
+    return [v for v in data["verdicts"] if v["deployment"] == name and v["metric"] == metric]
+
+
+def _standing(data: dict[str, Any], name: str, metric: str) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {"better": [], "worse": [], "equal": [], "undecided": []}
+    for v in _by(data, name, metric):
+        key = ("better" if v["better"] else "worse") if v["verdict"] == "different" else v["verdict"]
+        found[key].append(v)
+    return found
+
+
+def _sentence(data: dict[str, Any], name: str) -> str:
+    """How a deployment stands against the first."""
+    parts = []
+    for metric in data["plan"]["metrics"]:
+        s = _standing(data, name, metric)
+        total = sum(len(x) for x in s.values())
+        if not total:
+            continue
+        words = []
+        for key in ("better", "worse"):
+            if s[key]:
+                shown = max(s[key], key=lambda v: abs(v["ratio"] - 1))
+                where = f" in {shown['scenario']}" if total > 1 else ""
+                others = (
+                    f", and {len(s[key]) - 1} more scenario{'s' * (len(s[key]) > 2)} {key}" if len(s[key]) > 1 else ""
+                )
+                words.append(f"{_change(shown)}{where}{others}")
+        if s["equal"]:
+            words.append(f"{WORDS[metric]} equal within 3 %{_times(len(s['equal']), total)}")
+        if s["undecided"]:
+            words.append(f"{WORDS[metric]} undecided{_times(len(s['undecided']), total)}")
+        parts.append("; ".join(words))
+    return f"{name} against {data['deployments'][0]['name']}: " + ". ".join(parts) + "."
+
+
+def _culprit(data: dict[str, Any], name: str) -> str:
+    for r in data["results"]:
+        if r["deployment"] == name and r["gil_on"]:
+            text = str(r["gil_on"])
+            module = text.partition("extension module ")[2].partition(" ")[0]
+            return module or "an extension module"
+    return ""
+
+
+def recommend(data: dict[str, Any]) -> dict[str, Any]:
+    """``choice`` (a deployment, or None), ``confidence`` (high, moderate, low, none) and ``reasons`` (sentences)."""
+    reasons: list[str] = []
+    names = [d["name"] for d in data["deployments"] if d["kind"] != "peer"]
+    base = data["deployments"][0]["name"]
+    broken = {r["deployment"] for r in data["results"] if r["failed"] or r["errors"] > 0.001 * max(1, r["requests"])}
+    usable = [n for n in names if n not in broken]
+    reasons += [f"{n} is left out: it failed, or gave wrong answers." for n in names if n in broken]
+    for n in list(usable):
+        module = _culprit(data, n)
+        if module:
+            reasons.append(
+                f"{n} is left out: {module} turns the GIL on, so its threads take turns; use the GIL interpreter until "
+                f"{module} has a free-threaded wheel."
+            )
+            usable.remove(n)
+    if base not in usable or data["plan"]["rounds"] < data["plan"]["looks"][0]:
+        return {
+            "choice": None,
+            "confidence": "none",
+            "reasons": [*reasons, "There is not enough to recommend anything: see the warnings."],
+        }
+    better, mixed, same = [], [], [base]
+    for n in usable:
+        if n == base:
+            continue
+        reasons.append(_sentence(data, n))
+        t = (
+            _standing(data, n, "throughput")
+            if "throughput" in data["plan"]["metrics"]
+            else _standing(data, n, "cpu_us")
+        )
+        if t["better"] and not t["worse"]:
+            better.append(n)
+        elif t["better"]:
+            mixed.append(n)
+        elif not t["worse"]:
+            same.append(n)
+    confidence = "high"
+    if better:
+        # the ratios of one run share their first deployment, so they can be set side by side
+        def gain(n: str) -> float:
+            product = 1.0
+            for v in _by(data, n, data["plan"]["metrics"][0]):
+                product *= v["ratio"] or 1.0
+            return product
+
+        choice = max(better, key=gain)
+        if any(v["verdict"] == "undecided" for v in _by(data, choice, data["plan"]["metrics"][0])):
+            confidence = "moderate"
+        if len(better) > 1:
+            confidence = "moderate"
+            rest = ", ".join(n for n in better if n != choice)
+            reasons.append(
+                f"{choice} has the highest throughput of those that beat {base}; {rest} do so too, and "
+                "were not compared with each other."
+            )
+    else:
+        light = [
+            n
+            for n in same
+            if n == base or any(v["better"] and v["verdict"] == "different" for v in _by(data, n, "pss_mib"))
+        ]
+        heavier = {n for n in same if _standing(data, n, "pss_mib")["worse"]}
+        light = [n for n in light if n not in heavier]
+        choice = min(
+            light or [base], key=lambda n: 1.0 if n == base else max(v["ratio"] or 1.0 for v in _by(data, n, "pss_mib"))
+        )
+        undecided = [v for v in _by(data, choice, "throughput") if v["verdict"] == "undecided"]
+        if choice == base:
+            decided = [v for n in same if n != base for v in _by(data, n, "throughput") if v["verdict"] == "undecided"]
+            confidence = "low" if decided else "high"
+            reasons.append(f"Nothing that was tried is better than {base} by the figures that count here.")
+        elif undecided:
+            confidence = "low"
+            reasons.append(
+                f"{choice} is chosen for its memory; whether its throughput is the same is not decided: more --time would tell."
+            )
+    if mixed:
+        reasons.append(
+            f"{', '.join(mixed)}: better in some scenarios and worse in others; it depends on which of them is yours."
+        )
+        confidence = "moderate" if confidence == "high" else confidence
+    if data["plan"]["shared_cores"]:
+        confidence = "moderate" if confidence == "high" else confidence
+        reasons.append("Server and load generator shared cores, so this is no more than moderately certain.")
+    if any(w.startswith("UNLIKE BUILDS") for w in data["warnings"]):
+        confidence = "moderate" if confidence == "high" else confidence
+        reasons.append("The interpreters are unlike builds: part of every difference may be theirs, not the GIL's.")
+    return {"choice": choice, "confidence": confidence, "reasons": reasons}
