@@ -7,6 +7,7 @@ The work is the sum of i*i below 10,000,000, about a second of Python.
 """
 
 import asyncio
+import threading
 
 from oarlock import App, BackgroundTasks, run_in_threadpool
 
@@ -14,6 +15,7 @@ N = 10_000_000
 PIECE = 100_000
 app = App(title="CPU-bound work")
 done = {"background": 0}
+lock = threading.Lock()  # pool threads count at once; `oarlock doctor` asks for it
 
 
 def work() -> int:
@@ -68,7 +70,8 @@ def plain():
 def count() -> None:
     """The background task."""
     work()
-    done["background"] += 1
+    with lock:
+        done["background"] += 1
 
 
 @app.get("/background")

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import threading
-from pathlib import Path
 
 import httpx
 import pytest
@@ -175,11 +174,6 @@ def test_routes_live_says_what_is_wrong():
 
 # ---- the GIL watch -------------------------------------------------------------------------------
 
-SOURCE = """
-#include <Python.h>
-static struct PyModuleDef def = {PyModuleDef_HEAD_INIT, "needsgil", NULL, 0, NULL, NULL, NULL, NULL, NULL};
-PyMODINIT_FUNC PyInit_needsgil(void) { return PyModule_Create(&def); }
-"""
 APP = """
 from oarlock import App
 {at_import}
@@ -194,24 +188,6 @@ async def late():
 def quick():
     return {{}}
 """
-
-
-@pytest.fixture(scope="session")
-def extension(tmp_path_factory) -> Path:
-    """An extension module that does not declare Py_mod_gil, for the free-threaded interpreter."""
-    exe = (ROOT / "build" / "python-ft").read_text().strip()
-    folder = tmp_path_factory.mktemp("needsgil")
-    (folder / "needsgil.c").write_text(SOURCE)
-    include = subprocess.run(
-        [exe, "-c", "import sysconfig; print(sysconfig.get_path('include'))"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    subprocess.run(
-        ["cc", "-shared", "-fPIC", f"-I{include}", folder / "needsgil.c", "-o", folder / "needsgil.so"], check=True
-    )
-    return folder
 
 
 @pytest.fixture
