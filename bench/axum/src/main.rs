@@ -1,4 +1,4 @@
-//! The same answer from Rust's axum, on one thread: what bench/handlers.py compares with.
+//! The same answer from Rust's axum, on one thread: what bench/handlers.py and bench/peers.py compare with.
 //! usage: oarlock-bench-axum PORT
 
 use axum::{routing::get, serve::ListenerExt, Json, Router};
@@ -7,6 +7,19 @@ use serde::Serialize;
 #[derive(Serialize)]
 struct Hello {
     message: &'static str,
+}
+
+#[derive(Serialize)]
+struct Quick {
+    id: u32,
+    name: &'static str,
+    tags: [&'static str; 2],
+    price: f64,
+    in_stock: bool,
+}
+
+async fn quick() -> Json<Quick> {
+    Json(Quick { id: 7, name: "oarlock", tags: ["fast", "small"], price: 9.75, in_stock: true })
 }
 
 async fn hello() -> Json<Hello> {
@@ -21,5 +34,6 @@ async fn main() {
     let listener = listener.tap_io(|connection| {
         let _ = connection.set_nodelay(true);
     });
-    axum::serve(listener, Router::new().route("/hello", get(hello))).await.expect("it serves");
+    let router = Router::new().route("/hello", get(hello)).route("/json", get(quick));
+    axum::serve(listener, router).await.expect("it serves");
 }

@@ -1,0 +1,3 @@
+module oarlock.bench/net-http
+
+go 1.19
