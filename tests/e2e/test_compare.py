@@ -99,13 +99,18 @@ def test_the_terminal_says_what_the_json_says(run):
     assert terminal.number(data["results"][0]["figures"]["throughput"]["value"]) in done.stdout
 
 
-def test_no_process_is_left(run):
-    left = []
+def left_with(argument: bytes) -> list[Path]:
+    """Processes that have this argument."""
+    found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            if b"--pool-queue=1017" in entry.read_bytes():
-                left.append(entry)
-    assert left == []
+            if argument in entry.read_bytes().split(b"\0"):
+                found.append(entry)
+    return found
+
+
+def test_no_process_is_left(run):
+    assert left_with(b"--pool-queue=1017") == []
 
 
 # ---- baselines -------------------------------------------------------------------------------------
@@ -271,17 +276,19 @@ def test_different_answers_are_seen(tmp_path):
     assert "Recommendation: none" in done.stdout
 
 
-def test_ctrl_c_reports_what_there_is(tmp_path):
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_reports_what_there_is(tmp_path, sig):
     process = subprocess.Popen(
-        command("compare", "--scenario", "quick-json", "--deploy", "gil:1x1", "--deploy", "ft:1x1", "--output", str(tmp_path)),
+        command("compare", "--scenario", "quick-json", "--deploy", "gil:1x1", "--deploy", "ft:1x1", "--server-option=--pool-queue=1019", "--output", str(tmp_path)),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), cwd=tmp_path,
     )  # fmt: skip
     for line in process.stderr:
         if "load generator" in line and "measuring" in line:
             break  # it is at work; what follows may be interrupted anywhere
     time.sleep(2)  # not for readiness: somewhere within a round, so that there are servers to stop
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sig)
     out, _ = process.communicate(timeout=60)
+    assert left_with(b"--pool-queue=1019") == []
     assert "INTERRUPTED after" in out
     jsonschema.validate(json.loads((tmp_path / "result.json").read_text()), SCHEMA)
 

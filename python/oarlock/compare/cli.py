@@ -1,5 +1,6 @@
 """Runs a tool and tells its errors as one line."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from oarlock.compare.interpreters import CompareError
 
 def main(tool: str, module: Any, argv: Sequence[str]) -> int:
     """Runs a tool. The exit status: 0, 1 (it could not), 2 (usage), 3 (findings: regressions, doctor's errors)."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the servers that it started must not stay
     try:
         return int(module.run(module.parser().parse_args(argv)))
     except CompareError as exc:
