@@ -24,7 +24,7 @@ from oarlock.compare import result, scenarios, terminal  # noqa: E402
 from oarlock.compare.engine import Experiment, Plan  # noqa: E402
 from oarlock.compare.interpreters import Interpreter, find  # noqa: E402
 from oarlock.compare.options import cores  # noqa: E402
-from oarlock.compare.server import Deployment, ft, gil  # noqa: E402
+from oarlock.compare.server import Deployment, shape  # noqa: E402
 
 APPS = ROOT / "bench" / "apps"
 Command = Callable[[int], list[str]]
@@ -67,7 +67,7 @@ def peer(name: str, command: Command, workers: int = 1) -> Deployment:
 
 
 def part_one(args: argparse.Namespace, g: Interpreter, f: Interpreter) -> list[Deployment]:
-    found = [gil(1, g), ft(1, 1, f)]
+    found = [shape("gil", 1, 1, g), shape("ft", 1, 1, f)]
     if args.gil_peers:
         p = args.gil_peers
         found += [
@@ -94,7 +94,7 @@ def part_one(args: argparse.Namespace, g: Interpreter, f: Interpreter) -> list[D
 
 
 def part_two(args: argparse.Namespace, g: Interpreter, f: Interpreter, n: int) -> list[Deployment]:
-    found = [gil(n, g), ft(1, n, f), gil(1, g)]
+    found = [shape("gil", n, 1, g), shape("ft", 1, n, f), shape("gil", 1, 1, g)]
     if args.gil_peers:
         found.append(peer(f"FastAPI on uvicorn, {n} workers", uvicorn(args.gil_peers, n), n))
     return found

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from oarlock.compare.engine import HEADLINE, Experiment, Plan
 from oarlock.compare.interpreters import CompareError, Interpreter, differences
 from oarlock.compare.options import common, interpreters, manifest, measuring, place
 from oarlock.compare.scenarios import Scenario
-from oarlock.compare.server import Deployment, ft, gil
+from oarlock.compare.server import Deployment, shape
 
 
 def choose_scenarios(args: argparse.Namespace, python: Interpreter, quick: bool, say: Any) -> list[Scenario]:
@@ -38,11 +39,14 @@ def default_deployments(
 ) -> list[Deployment]:
     g, gv = pythons["gil"]
     f, fv = pythons["ft"]
-    found = [gil(n, g, venv=gv, options=options), ft(1, n, f, venv=fv, options=options)]
+    found = [
+        shape("gil", n, 1, g, venv=gv, options=options),
+        shape("ft", 1, n, f, venv=fv, options=options),
+    ]
     if n > 2:
-        found.append(ft(2, n // 2, f, venv=fv, options=options))
+        found.append(shape("ft", 2, n // 2, f, venv=fv, options=options))
     if n > 1:
-        found.append(gil(1, g, venv=gv, options=options))
+        found.append(shape("gil", 1, 1, g, venv=gv, options=options))
     return found
 
 
@@ -63,19 +67,9 @@ def chosen_deployments(
         ):
             raise CompareError(f"--deploy {text}: say it like gil:4x1 or ft:1x4 (kind:WORKERSxTHREADS)")
         python, venv = pythons[kind]
-        name = f"{kind.upper()} {workers}x{threads}"
-        same = sum(d.name.partition(" #")[0] == name for d in found)
-        found.append(
-            Deployment(
-                name + (f" #{same + 1}" if same else ""),
-                kind,
-                int(workers),
-                int(threads),
-                python,
-                venv,
-                options=options,
-            )
-        )
+        d = shape(kind, int(workers), int(threads), python, venv=venv, options=options)
+        same = sum(x.name.partition(" #")[0] == d.name for x in found)
+        found.append(replace(d, name=f"{d.name} #{same + 1}") if same else d)
     return found
 
 

@@ -87,7 +87,6 @@ class Sample:
     steal: float = 0.0  # seconds of steal per second, all cores
     imbalance: float = math.nan
     late: float = 0.0  # share of requests sent more than 1 ms after they were due
-    gil_on: bool = False
 
 
 @dataclass
@@ -141,7 +140,6 @@ class Experiment:
         self.rates: dict[str, float] = {}
         self.different_bodies: list[str] = []
         self.rounds = 0
-        self.looked = 0  # looks so far
         self.interrupted = False
         self.ceiling: dict[str, float] = {}  # of the load generator, see load.ceiling()
         self.seconds = 0.0
@@ -264,10 +262,10 @@ class Experiment:
                 s.cpu_us = used[r.at] / max(1, sum(x["completed"] for x in results)) * 1e6
 
     def _account(self, r: Running, before: tuple[Any, ...]) -> None:
-        slots, switches, pss, steal, throttle, began, warm = before
+        slots, switches, pss, steal, throttle, began = before
         s = r.sample
         now = r.server.slots()
-        done = max(1, s.requests - warm)
+        done = max(1, s.requests)
         s.pss_mib, s.private_mib = r.server.memory()
         s.pss_per_worker_mib = s.pss_mib / self.deployments[r.at].workers
         s.pss_per_thread_mib = s.pss_mib / self.deployments[r.at].size
@@ -284,7 +282,6 @@ class Experiment:
             s.acquisition_us = waited / done / 1000
             s.pool_share = (sum(x.pool_calls for x in now) - sum(x.pool_calls for x in slots)) / done
             s.gc_ms_per_s = collected / 1e6 / max(1e-9, time.monotonic() - began)
-            s.gil_on = any(x.gil_on for x in now)
 
     def _round(self, scenario: Scenario) -> None:
         with ExitStack() as stack:
@@ -306,7 +303,6 @@ class Experiment:
                     steal_seconds(),
                     throttled(),
                     time.monotonic(),
-                    r.sample.requests,
                 )
                 for r in running
             }
@@ -381,9 +377,7 @@ class Experiment:
                         raise CompareError(self.cells[scenario.name, self.deployments[0].name].failed)
                 self.rounds += 1
                 longest = max(longest, time.monotonic() - started)
-                look = self.rounds in self.plan.looks
-                if look:
-                    self.looked += 1
+                if self.rounds in self.plan.looks:
                     done, all_of_them = self.decided()
                     if done == all_of_them:
                         break

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from oarlock.__main__ import server_path
 from oarlock.compare.interpreters import CompareError
 from oarlock.compare.scenarios import Request, Scenario
+from oarlock.compare.server import STUB, start
 
 
 def generator_path() -> Path:
@@ -27,31 +27,14 @@ def generator_path() -> Path:
 
 def ceiling(server_cores: str, load_cores: str) -> dict[str, float]:
     """What the generator can do: its CPU time per request against the server without Python, and what that allows at most."""
-    read_end, write_end = os.pipe()
-    server = subprocess.Popen(
-        [
-            *("taskset", "-c", server_cores, str(server_path()), "run", "--stub", "--workers", "1"),
-            *("--bind", "127.0.0.1:0", "--ready-fd", str(write_end), "--log-level", "error"),
-        ],
-        pass_fds=(write_end,),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    os.close(write_end)
-    try:
-        with os.fdopen(read_end) as ready:
-            line = ready.readline()
-        if not line:
-            return {}
-        port = int(line.partition("127.0.0.1:")[2].split()[0].strip(",)"))
-        with Load(Scenario("ceiling", (Request("/hello"),), 64), port, load_cores) as load:
-            load.run(0.1)
-            found = load.run(0.5)
-    finally:
-        server.terminate()
-        server.wait(20)
+    with tempfile.NamedTemporaryFile(prefix="oarlock-stub-") as log:
+        server = start(STUB, "", "", server_cores, Path(log.name))
+        try:
+            with Load(Scenario("ceiling", (Request("/hello"),), 64), server.port, load_cores) as load:
+                load.run(0.1)
+                found = load.run(0.5)
+        finally:
+            server.stop()
     us = found["generator_cpu"] / max(1, found["completed"]) * 1e6
     return {"cpu_us": round(us, 3), "requests_per_second": round(1e6 / us) if us else 0}
 

@@ -17,9 +17,7 @@ from oarlock.compare.recommend import recommend
 
 FORMAT = 1
 FIGURES = tuple(
-    name
-    for name in Sample.__dataclass_fields__
-    if name not in ("parts", "slices", "errors", "requests", "gil_on", "imbalance")
+    name for name in Sample.__dataclass_fields__ if name not in ("parts", "slices", "errors", "requests", "imbalance")
 )
 
 

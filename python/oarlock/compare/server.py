@@ -53,7 +53,9 @@ class Deployment:
         )
 
     def command(self, app: str, app_dir: str, ready_fd: int, extra: tuple[str, ...]) -> list[str]:
-        assert self.interpreter is not None
+        if self.interpreter is None:  # STUB
+            base = [str(server_path()), "run", "--stub", "--workers", str(self.workers), "--bind", "127.0.0.1:0"]
+            return [*base, "--ready-fd", str(ready_fd), *extra]
         return [
             *(
                 self.interpreter.server or str(server_path()),
@@ -72,12 +74,12 @@ class Deployment:
         ]
 
 
-def gil(workers: int, interpreter: Interpreter, **more: Any) -> Deployment:
-    return Deployment(f"GIL {workers}x1", "gil", workers, 1, interpreter, **more)
+def shape(kind: str, workers: int, threads: int, interpreter: Interpreter, **more: Any) -> Deployment:
+    """oarlock on an interpreter of a kind, named by its shape, like "FT 1x4"."""
+    return Deployment(f"{kind.upper()} {workers}x{threads}", kind, workers, threads, interpreter, **more)
 
 
-def ft(workers: int, threads: int, interpreter: Interpreter, **more: Any) -> Deployment:
-    return Deployment(f"FT {workers}x{threads}", "ft", workers, threads, interpreter, **more)
+STUB = Deployment("oarlock without Python", "stub", 1, 1)
 
 
 # ---- /proc ----------------------------------------------------------------------------------------

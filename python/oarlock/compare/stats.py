@@ -51,11 +51,6 @@ def middle_ratio(a: Sequence[float], b: Sequence[float]) -> float:
     return math.exp(float(stats.trim_mean(logs, 0.25))) if logs else math.nan
 
 
-def look_number(rounds: int, planned: Sequence[int] = LOOKS) -> int:
-    """Which look a number of rounds is; 0: none (too few, or between two looks)."""
-    return planned.index(rounds) + 1 if rounds in planned else 0
-
-
 def compare(a: Sequence[float], b: Sequence[float], looks: int = len(LOOKS)) -> Comparison | None:
     """a / b, paired by round. Rounds in which either has no positive figure are left out; None: fewer than three left.
 

@@ -22,7 +22,7 @@ from oarlock.compare.engine import Experiment, Plan
 from oarlock.compare.interpreters import CompareError, Interpreter
 from oarlock.compare.options import common, interpreters, measuring
 from oarlock.compare.scenarios import Scenario
-from oarlock.compare.server import Deployment
+from oarlock.compare.server import Deployment, shape
 from oarlock.compare.terminal import Progress, number
 
 type Pythons = dict[str, tuple[Interpreter, str]]
@@ -96,9 +96,8 @@ def grid(pythons: Pythons, n: int, pools: tuple[int, ...], options: tuple[str, .
                 if workers * threads > 2 * n:
                     continue
                 for pool in pools:
-                    suffix = f" pool {pool}" if pool else ""
-                    name = f"{kind.upper()} {workers}x{threads}{suffix}"
-                    found.append(Deployment(name, kind, workers, threads, python, venv, pool, options))
+                    d = shape(kind, workers, threads, python, venv=venv, pool_threads=pool, options=options)
+                    found.append(replace(d, name=f"{d.name} pool {pool}") if pool else d)
     return found
 
 
