@@ -184,6 +184,32 @@ def test_lower_throughput_is_not_chosen(run):
     assert r["choice"] == "GIL 1x1"
 
 
+def decided_by(run, *metrics: str, ratios: dict[str, float]) -> dict:
+    """The run's data with these headline metrics, and two deployments that are better than the first by these ratios."""
+    data = made_up(run)
+    data["plan"]["metrics"] = list(metrics)
+    data["deployments"] += [{**data["deployments"][1], "name": name} for name in ratios if name != "FT 1x1"]
+    row = {"scenario": "quick-json", "against": "GIL 1x1", "verdict": "different", "better": True, "rounds": 6}
+    data["verdicts"] = [
+        {**row, "deployment": name, "metric": m, "ratio": r, "low": r * 0.99, "high": r * 1.01}
+        for name, r in ratios.items()
+        for m in metrics
+    ]
+    return data
+
+
+def test_the_best_of_two_by_a_metric_of_which_less_is_better(run):
+    r = recommend.recommend(decided_by(run, "cpu_us", ratios={"FT 1x1": 0.5, "FT 1x2": 0.8}))
+    assert r["choice"] == "FT 1x1"
+    assert "lowest CPU per request" in r["reasons"][-1]
+
+
+@pytest.mark.parametrize("metric", ["p50_us", "p99_us", "pss_mib"])
+def test_any_headline_metric_alone_can_be_told(run, metric):
+    data = decided_by(run, metric, ratios={"FT 1x1": 0.5})
+    assert recommend.recommend(data)["choice"] == "FT 1x1"
+
+
 def test_what_turned_the_gil_on_is_left_out(run):
     data = made_up(run, throughput=("different", 2.0))
     data["results"][1]["gil_on"] = "the extension module numbers (x.so) turned the GIL on: it does not ..."

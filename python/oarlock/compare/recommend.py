@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from oarlock.compare.engine import BETTER_HIGH
+
 WORDS = {
     "throughput": "throughput",
     "cpu_us": "CPU per request",
+    "p50_us": "median latency",
     "p99_us": "99th percentile of latency",
     "pss_mib": "memory",
 }
@@ -12,7 +15,7 @@ WORDS = {
 
 def _change(v: dict[str, Any]) -> str:
     """ "61 % less memory [59-63 %]" """
-    more, less = ("higher", "lower") if v["metric"] in ("throughput", "p99_us") else ("more", "less")
+    more, less = ("higher", "lower") if v["metric"] in ("throughput", "p50_us", "p99_us") else ("more", "less")
     low, high = sorted(abs(1 - x) * 100 for x in (v["low"], v["high"]))
     size = abs(1 - v["ratio"]) * 100
     word = more if v["ratio"] > 1 else less
@@ -91,16 +94,14 @@ def recommend(data: dict[str, Any]) -> dict[str, Any]:
             "confidence": "none",
             "reasons": [*reasons, "There is not enough to recommend anything: see the warnings."],
         }
+    # what decides before memory does: the first of these that has a verdict
+    first = next((m for m in WORDS if m in data["plan"]["metrics"]), data["plan"]["metrics"][0])
     better, mixed, same = [], [], [base]
     for n in usable:
         if n == base:
             continue
         reasons.append(_sentence(data, n))
-        t = (
-            _standing(data, n, "throughput")
-            if "throughput" in data["plan"]["metrics"]
-            else _standing(data, n, "cpu_us")
-        )
+        t = _standing(data, n, first)
         if t["better"] and not t["worse"]:
             better.append(n)
         elif t["better"]:
@@ -112,18 +113,18 @@ def recommend(data: dict[str, Any]) -> dict[str, Any]:
         # the ratios of one run share their first deployment, so they can be set side by side
         def gain(n: str) -> float:
             product = 1.0
-            for v in _by(data, n, data["plan"]["metrics"][0]):
+            for v in _by(data, n, first):
                 product *= v["ratio"] or 1.0
-            return product
+            return product if BETTER_HIGH[first] else 1 / product
 
         choice = max(better, key=gain)
-        if any(v["verdict"] == "undecided" for v in _by(data, choice, data["plan"]["metrics"][0])):
+        if any(v["verdict"] == "undecided" for v in _by(data, choice, first)):
             confidence = "moderate"
         if len(better) > 1:
             confidence = "moderate"
             rest = ", ".join(n for n in better if n != choice)
             reasons.append(
-                f"{choice} has the highest throughput of those that beat {base}; {rest} do so too, and "
+                f"{choice} has the {'highest' if BETTER_HIGH[first] else 'lowest'} {WORDS[first]} of those that beat {base}; {rest} do so too, and "
                 "were not compared with each other."
             )
     else:
@@ -137,15 +138,15 @@ def recommend(data: dict[str, Any]) -> dict[str, Any]:
         choice = min(
             light or [base], key=lambda n: 1.0 if n == base else max(v["ratio"] or 1.0 for v in _by(data, n, "pss_mib"))
         )
-        undecided = [v for v in _by(data, choice, "throughput") if v["verdict"] == "undecided"]
+        undecided = [v for v in _by(data, choice, first) if v["verdict"] == "undecided"]
         if choice == base:
-            decided = [v for n in same if n != base for v in _by(data, n, "throughput") if v["verdict"] == "undecided"]
+            decided = [v for n in same if n != base for v in _by(data, n, first) if v["verdict"] == "undecided"]
             confidence = "low" if decided else "high"
             reasons.append(f"Nothing that was tried is better than {base} by the figures that count here.")
         elif undecided:
             confidence = "low"
             reasons.append(
-                f"{choice} is chosen for its memory; whether its throughput is the same is not decided: more --time would tell."
+                f"{choice} is chosen for its memory; whether its {WORDS[first]} is the same is not decided: more --time would tell."
             )
     if mixed:
         reasons.append(
