@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "python"))
 
-from oarlock.compare import stats  # noqa: E402
+from oarlock.compare import cli, stats  # noqa: E402
 from oarlock.compare.interpreters import find  # noqa: E402
 from oarlock.compare.load import Load  # noqa: E402
 from oarlock.compare.options import cores  # noqa: E402
@@ -91,4 +91,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.guard("crosscheck", main))

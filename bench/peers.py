@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "python"))
 
-from oarlock.compare import result, scenarios, terminal  # noqa: E402
+from oarlock.compare import cli, result, scenarios, terminal  # noqa: E402
 from oarlock.compare.engine import Experiment, Plan  # noqa: E402
 from oarlock.compare.interpreters import Interpreter, find  # noqa: E402
 from oarlock.compare.options import cores  # noqa: E402
@@ -102,7 +102,7 @@ def part_two(args: argparse.Namespace, g: Interpreter, f: Interpreter, n: int) -
 
 def run(deployments: list[Deployment], chosen: list[str], plan: Plan, seed: int, folder: str) -> dict[str, Any]:
     e = Experiment("", ".", deployments, scenarios.named(chosen), plan, Path(folder), terminal.Progress("peers"), seed)
-    e.run()
+    e.run_whole()
     return result.build(e, ["make", "bench-peers"])
 
 
@@ -272,4 +272,4 @@ def _sayings(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
 if __name__ == "__main__":
     if shutil.which("taskset") is None:
         sys.exit("peers: taskset is needed (Debian: util-linux)")
-    main()
+    sys.exit(cli.guard("peers", main))

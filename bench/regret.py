@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "python"))
 
-from oarlock.compare import tune  # noqa: E402
+from oarlock.compare import cli, tune  # noqa: E402
 from oarlock.compare.command import plan_of  # noqa: E402
 from oarlock.compare.options import interpreters  # noqa: E402
 from oarlock.compare.scenarios import BUILTIN  # noqa: E402
@@ -91,4 +91,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.guard("regret", main))

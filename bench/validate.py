@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "python"))
 
-from oarlock.compare import stats  # noqa: E402
+from oarlock.compare import cli, stats  # noqa: E402
 from oarlock.compare.engine import Experiment, Plan  # noqa: E402
 from oarlock.compare.interpreters import find  # noqa: E402
 from oarlock.compare.options import cores  # noqa: E402
@@ -64,7 +64,7 @@ def one(extra: int, seconds: float, scenario: str, seed: int, kind: str) -> dict
     )
     with tempfile.TemporaryDirectory(prefix="oarlock-validate-") as folder:
         e = Experiment("", ".", pair, [BUILTIN[scenario]], plan, Path(folder), lambda _: None, seed)
-        e.run()
+        e.run_whole()
     found: dict[str, object] = {"rounds": e.rounds, "seconds": round(e.seconds, 1)}
     for (_, _, metric), (c, verdict) in e.comparisons().items():
         assert c is not None
@@ -109,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.guard("validate", main))

@@ -359,6 +359,12 @@ class Experiment:
         found = [v for _, v in self.comparisons().values()]
         return sum(v != stats.UNDECIDED for v in found), len(found)
 
+    def run_whole(self) -> None:
+        """As ``run``, for those who have no use for a part: KeyboardInterrupt goes on to the caller."""
+        self.run()
+        if self.interrupted:
+            raise KeyboardInterrupt
+
     def run(self) -> None:
         """Rounds until every headline metric is decided or the time is spent. KeyboardInterrupt ends it early."""
         began = time.monotonic()

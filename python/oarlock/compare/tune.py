@@ -123,9 +123,7 @@ class Search:
             say or (lambda _: None),
             self.args.seed,
         )
-        e.run()
-        if e.interrupted:
-            raise KeyboardInterrupt
+        e.run_whole()
         return e
 
     def _decide(self) -> tuple[str, ...]:
