@@ -1,10 +1,13 @@
-"""Verdicts from made-up rounds whose truth is known: how often do they err?"""
+"""Verdicts and rankings from made-up rounds whose truth is known."""
 
 import math
 
 import numpy as np
 import pytest
-from oarlock.compare import stats
+from oarlock.compare import stats, tune
+from oarlock.compare.engine import Cell, Sample
+from oarlock.compare.scenarios import Request, Scenario
+from oarlock.compare.server import shape
 
 
 def rounds(generator, n: int, ratio: float, deviation: float) -> tuple[list[float], list[float]]:
@@ -89,3 +92,65 @@ def test_the_scaling_law_is_found_again():
     assert fit.contention == pytest.approx(0.05, abs=0.005)
     assert fit.coherence == pytest.approx(0.002, abs=0.0005)
     assert stats.scaling([1, 2, 4], [1.0, 2.0, 3.0]) is None
+
+
+# ---- tune's ranking -------------------------------------------------------------------------------------
+
+
+def cells(**rounds: list[float]) -> dict[str, Cell]:
+    return {name: Cell([Sample(throughput=v, requests=1000) for v in values]) for name, values in rounds.items()}
+
+
+def test_a_bad_round_of_the_machines_counts_against_nobody():
+    """The better one had no round that a median of its own would take: only beside the other does it show."""
+    found = stats.levels({"better": [105, 53, 21, 105], "worse": [100, 50, 20, 100]})
+    assert found["better"] / found["worse"] == pytest.approx(1.051, abs=0.005)
+    assert found["worse"] == pytest.approx((100 * 50 * 20 * 100) ** 0.25, rel=0.03)
+
+
+def test_one_that_missed_a_slow_round_is_not_better_for_it():
+    found = stats.levels({"whole": [100, 50, 100], "other": [110, 55, 110], "missed": [100, math.nan, 100]})
+    assert found["missed"] == pytest.approx(found["whole"])
+    assert found["missed"] < found["other"]
+
+
+def test_none_was_in_every_round():
+    found = stats.levels({"a": [100, math.nan], "b": [math.nan, 50], "none": [math.nan, math.nan]})
+    assert found["a"] == pytest.approx(100)
+    assert found["b"] == pytest.approx(50)
+    assert math.isnan(found["none"])
+
+
+def test_the_most_throughput_comes_first_and_errors_last():
+    given = cells(slow=[90, 91], fast=[100, 101], wrong=[200, 202])
+    given["wrong"].samples[0].errors = 50
+    scores = tune.Target("throughput").scores(given)
+    assert sorted(scores, key=lambda n: scores[n]) == ["fast", "slow", "wrong"]
+    assert scores["wrong"] == math.inf
+
+
+def test_what_breaks_the_limit_is_out_whatever_its_memory():
+    given = {
+        "small": Cell([Sample(pss_mib=10, p99_us=30_000, requests=100)] * 3),
+        "large": Cell([Sample(pss_mib=40, p99_us=10_000, requests=100)] * 3),
+        "unmeasured": Cell([Sample(pss_mib=5, requests=100)] * 3),
+    }
+    scores = tune.Target("memory", rate=100, p99_ms=20).scores(given)
+    assert scores["large"] == pytest.approx(40)
+    assert scores["small"] == scores["unmeasured"] == math.inf
+
+
+def test_the_rounds_of_earlier_rungs_count(monkeypatch):
+    """The best of three lost the final's rounds by a little, and won the ones before by more."""
+
+    class Played:
+        def __init__(self, deployments, figures):
+            self.deployments = deployments
+            self.cells = {("s", d.name): c for d, c in zip(deployments, cells(**figures).values(), strict=True)}
+
+    a, b = shape("gil", 1, 1, None), shape("gil", 2, 1, None)
+    search = tune.Search(None, Scenario("s", (Request("/"),), 1), tune.Target("throughput"), None, None, None)
+    seen, scores = {d.name: Cell() for d in (a, b)}, {}
+    assert search._ranked(Played([a, b], {"a": [120, 120], "b": [100, 100]}), seen, scores)[0] is a
+    assert search._ranked(Played([a, b], {"a": [98, 98], "b": [100, 100]}), seen, scores)[0] is a
+    assert len(seen[a.name].samples) == 4

@@ -7,7 +7,7 @@ one-sided tests (Schuirmann 1987) against a margin.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,27 @@ def verdicts(family: Sequence[Comparison | None], looks: int = len(LOOKS)) -> li
         # Both may hold: a difference that is there and is smaller than anybody cares for. That is "equal within 3 %".
         found.append(EQUAL if is_equal else DIFFERENT if is_different else UNDECIDED)
     return found
+
+
+def levels(figures: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """One figure for each of several that were measured in the same rounds, on a common footing; NaN: it has none.
+
+    The mean of its log-ratios to the mean of all that took part in every round, so that a bad round of the machine's counts
+    against nobody, times that mean's own level.
+    """
+    logs = {
+        name: np.array([math.log(v) if v > 0 and math.isfinite(v) else math.nan for v in values])
+        for name, values in figures.items()
+    }
+    whole = [x for x in logs.values() if len(x) and np.isfinite(x).all()]
+    if not whole:
+        return {name: interval(values)[0] for name, values in figures.items()}
+    common = np.mean(whole, axis=0)
+    level = float(common.mean())
+    return {
+        name: math.exp(level + float(np.nanmean(x - common))) if np.isfinite(x).any() else math.nan
+        for name, x in logs.items()
+    }
 
 
 def interval(values: Sequence[float], level: float = 0.05) -> tuple[float, float, float]:

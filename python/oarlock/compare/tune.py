@@ -3,7 +3,7 @@
 A grid of configurations on the engine of ``compare``, with successive elimination (as successive halving, Jamieson &
 Talwalkar 2016, with fewer and longer rungs): all get a short look of two rounds, the best third a longer one, and the last
 three a final of six rounds or more, with verdicts. One round for a first look, and halving from there, lost the best of a
-grid to noise (docs/tune.md).
+grid to noise (docs/tune.md); what is left is ranked by all of its rounds, each against the mean of those beside it.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from oarlock.compare import stats
 from oarlock.compare.command import choose_scenarios, plan_of
-from oarlock.compare.engine import Experiment, Plan
+from oarlock.compare.engine import Cell, Experiment, Plan
 from oarlock.compare.interpreters import CompareError, Interpreter
 from oarlock.compare.options import common, interpreters, measuring
 from oarlock.compare.scenarios import Scenario
@@ -71,19 +71,21 @@ class Target:
     def metric(self) -> str:
         return {"throughput": "throughput", "p99": "p99_us", "memory": "pss_mib"}[self.kind]
 
-    def score(self, e: Experiment, scenario: str, name: str) -> float:
-        cell = e.cells[scenario, name]
-        errors = sum(s.errors for s in cell.samples)
-        values = [v for v in cell.values(self.metric()) if math.isfinite(v) and v > 0]
-        if cell.failed or not values or errors > 0.001 * sum(s.requests for s in cell.samples):
-            return math.inf
-        middle = statistics.median(values)
-        if self.kind == "throughput":
-            return -middle
-        p99 = statistics.median(v for v in cell.values("p99_us") if math.isfinite(v))
-        if self.p99_ms and p99 > self.p99_ms * 1000:
-            return math.inf
-        return middle
+    def scores(self, cells: dict[str, Cell]) -> dict[str, float]:
+        """Of those that were measured in the same rounds."""
+        found = stats.levels({name: cell.values(self.metric()) for name, cell in cells.items()})
+        sign = -1 if self.kind == "throughput" else 1
+        return {name: sign * found[name] if self._kept(cell, found[name]) else math.inf for name, cell in cells.items()}
+
+    def _kept(self, cell: Cell, figure: float) -> bool:
+        if cell.failed or not math.isfinite(figure):
+            return False
+        if sum(s.errors for s in cell.samples) > 0.001 * sum(s.requests for s in cell.samples):
+            return False
+        if self.kind == "throughput" or not self.p99_ms:
+            return True
+        p99 = [v for v in cell.values("p99_us") if math.isfinite(v)]
+        return bool(p99) and statistics.median(p99) <= self.p99_ms * 1000
 
 
 def grid(pythons: Pythons, n: int, pools: tuple[int, ...], options: tuple[str, ...]) -> list[Deployment]:
@@ -112,7 +114,7 @@ class Search:
     folder: Path
     say: Callable[[str], None]
 
-    def _run(self, candidates: list[Deployment], plan: Plan, say: Callable[[str], None] | None = None) -> Experiment:
+    def run(self, candidates: list[Deployment], plan: Plan, say: Callable[[str], None] | None = None) -> Experiment:
         e = Experiment(
             self.args.app,
             os.path.abspath(self.args.app_dir),
@@ -132,17 +134,20 @@ class Search:
     def pools(self, pythons: Pythons) -> tuple[int, ...]:
         """Sizes of the pool worth trying: the default, and more where handlers of this scenario do run in it."""
         first = grid(pythons, 1, (0,), ("--factory",) if self.args.factory else ())[:1]
-        e = self._run(
-            first, replace(self.plan, looks=(1,), decide=("throughput",), capacity_seconds=0.3, time=math.inf)
-        )
+        e = self.run(first, replace(self.plan, looks=(1,), decide=("throughput",), capacity_seconds=0.3, time=math.inf))
         used = e.cells[self.scenario.name, first[0].name].values("pool_share")
         default = min(32, 4 * self.plan.n_server_cores)
         return (0, 4 * default) if any(x > 0.01 for x in used) else (0,)
 
     def race(self, candidates: list[Deployment]) -> tuple[list[tuple[Deployment, float]], Experiment | None]:
-        """Rungs until three at most are left, and a final. All that were tried, best first, and the final (with verdicts)."""
+        """Rungs until three at most are left, and a final. All that were tried, best first, and the final (with verdicts).
+
+        Every round that those who are left were in counts, those of earlier rungs too.
+        """
         left = list(candidates)
+        seen = {d.name: Cell() for d in candidates}
         scores: dict[str, float] = {}
+        out: list[Deployment] = []  # best first
         e = None
         for rung, (rounds, most) in enumerate(((2, max(4, math.ceil(len(left) / 3))), (4, 3))):
             if len(left) <= most:
@@ -156,28 +161,34 @@ class Search:
                 decide=self._decide(),
                 time=math.inf,
             )
-            e = self._run(left, short)
-            for d in left:
-                scores[d.name] = self.target.score(e, self.scenario.name, d.name)
-            left = sorted(left, key=lambda d: scores[d.name])[:most]
+            left = self._ranked(self.run(left, short), seen, scores)
+            left, out = left[:most], left[most:] + out
             self.say(f"rung {rung + 1}: best so far {left[0].name}")
         if len(left) > 1:
             self.say(f"the last: {', '.join(d.name for d in left)}")
-            e = self._run(left, replace(self.plan, looks=(6, 8, 11), decide=self._last_decide()), self.say)
-            for d in left:
-                scores[d.name] = self.target.score(e, self.scenario.name, d.name)
-            left.sort(key=lambda d: scores[d.name])
-        rest = sorted((d for d in candidates if d not in left), key=lambda d: scores.get(d.name, math.inf))
-        return [(d, scores.get(d.name, math.inf)) for d in (*left, *rest)], e
+            e = self.run(left, replace(self.plan, looks=(6, 8, 11), decide=self._last_decide()), self.say)
+            left = self._ranked(e, seen, scores)
+        return [(d, scores.get(d.name, math.inf)) for d in (*left, *out)], e
+
+    def _ranked(self, e: Experiment, seen: dict[str, Cell], scores: dict[str, float]) -> list[Deployment]:
+        """Adds an experiment's rounds to those seen, scores all who were in it, and ranks them."""
+        for d in e.deployments:
+            cell = e.cells[self.scenario.name, d.name]
+            seen[d.name].samples += cell.samples
+            seen[d.name].failed = seen[d.name].failed or cell.failed
+        scores |= self.target.scores({d.name: seen[d.name] for d in e.deployments})
+        return sorted(e.deployments, key=lambda d: scores[d.name])
 
     def _last_decide(self) -> tuple[str, ...]:
         return self._decide() if self.target.kind != "memory" else ("throughput", "p99_us", "pss_mib")
 
-    def exhaust(self, candidates: list[Deployment]) -> list[tuple[Deployment, float]]:
-        """Every configuration, six rounds."""
-        e = self._run(candidates, replace(self.plan, looks=(6,), decide=self._decide(), time=math.inf), self.say)
-        found = [(d, self.target.score(e, self.scenario.name, d.name)) for d in candidates]
-        return sorted(found, key=lambda x: x[1])
+    def exhaust(self, candidates: list[Deployment], rounds: int = 6) -> list[tuple[Deployment, float]]:
+        """Every configuration, all rounds."""
+        plan = replace(self.plan, capacity_seconds=0.6, looks=(rounds,), decide=self._decide(), time=math.inf)
+        e = self.run(candidates, plan, self.say)
+        scores: dict[str, float] = {}
+        ranked = self._ranked(e, {d.name: Cell() for d in candidates}, scores)
+        return [(d, scores[d.name]) for d in ranked]
 
 
 def _words(target: Target, score: float) -> str:
