@@ -19,11 +19,11 @@ extern char **environ;
 static struct oar_config config;
 static struct oar_bridge bridge;
 static uint32_t hash_seed; /* one for all processes of a generation */
-static int cpu_count, pool_threads;
+static int cpu_count;
 
 static int worker_entry(const struct oar_worker_args *args)
 {
-    return oar_worker_run(args, &bridge, hash_seed, cpu_count, pool_threads);
+    return oar_worker_run(args, &bridge, hash_seed, cpu_count);
 }
 
 static int loader_entry(const struct oar_config *cfg, int fd)
@@ -41,7 +41,6 @@ static void resolve_auto(void)
     if (config.threads == 0) {
         config.threads = bridge.free_threaded ? OAR_MAX(cpu_count / (int)config.workers, 1) : 1;
     }
-    pool_threads = config.pool_threads ? (int)config.pool_threads : OAR_MIN(32, 4 * cpu_count);
 }
 
 static int serve_or_list(void)

@@ -280,13 +280,13 @@ int main(int argc, char **argv)
     }
     n_threads = config.threads ? (int)config.threads : 1;
     config.threads = n_threads;
+    config.pool_threads = 1;
     compile(bridge);
     if (oar_bridge_open(&config, &bridge, &err) != OAR_OK) {
         fail("bridge", err.text);
     }
     bridge.args.routes = routes;
     bridge.args.n_threads = n_threads;
-    bridge.args.pool_threads = 1;
     bridge.args.live = calloc(OAR_MAX_ROUTES + 1, sizeof *bridge.args.live);
     if (bridge.app->start(&bridge.args, &err) != OAR_OK) {
         fail("start", err.text);

@@ -103,7 +103,6 @@ struct oar_app_args {
     uint32_t hash_seed;
     int cpu_count;
     int n_threads;
-    int pool_threads;
     struct oar_route_live *live; /* the scoreboard's, by handler; NULL in the loader */
 };
 

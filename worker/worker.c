@@ -121,7 +121,7 @@ static enum oar_status serve(struct oar_worker *w, const struct oar_worker_args 
 }
 
 int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *found,
-                   uint32_t hash_seed, int cpu_count, int pool_threads)
+                   uint32_t hash_seed, int cpu_count)
 {
     static struct oar_bridge bridge; /* its texts must outlive this function's callers */
     static struct oar_worker w;
@@ -148,7 +148,6 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
         bridge.args.hash_seed = hash_seed;
         bridge.args.cpu_count = cpu_count;
         bridge.args.n_threads = w.n_threads;
-        bridge.args.pool_threads = pool_threads;
         bridge.args.live = oar_shm_routes(args->shm);
         w.threads = calloc((size_t)w.n_threads, sizeof *w.threads);
         status = w.threads ? w.app->start(&bridge.args, &err)

@@ -210,7 +210,8 @@ static int start_threads(int threads, int queue)
 
 int oar_py_pool_start(void)
 {
-    int threads = oar_py.args->pool_threads;
+    int asked = (int)oar_py.args->config->pool_threads;
+    int threads = asked ? asked : OAR_MIN(32, 4 * oar_py.args->cpu_count);
     int rc = 0;
     if (!pool.started) {
         set_switch_interval(); /* not under the lock: it runs Python */
