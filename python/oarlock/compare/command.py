@@ -10,8 +10,9 @@ from typing import Any
 
 from oarlock.compare import page, result, stats, terminal
 from oarlock.compare import scenarios as s
-from oarlock.compare.engine import HEADLINE, Experiment, Plan
+from oarlock.compare.engine import Experiment, Plan
 from oarlock.compare.interpreters import CompareError, Interpreter, differences
+from oarlock.compare.metrics import HEADLINE, METRICS
 from oarlock.compare.options import common, interpreters, manifest, measuring, place
 from oarlock.compare.scenarios import Scenario
 from oarlock.compare.server import Deployment, shape
@@ -129,9 +130,9 @@ def parser() -> argparse.ArgumentParser:
 def plan_of(args: argparse.Namespace, size: int, quick: bool) -> Plan:
     server, load, shared = place(args, size)
     decide = tuple(args.decide.split(",")) if getattr(args, "decide", None) else HEADLINE
-    unknown = [m for m in decide if m not in (*HEADLINE, "p50_us")]
+    unknown = [m for m in decide if m not in METRICS]
     if unknown:
-        raise CompareError(f"--decide: unknown metric {unknown[0]!r}; known: {', '.join((*HEADLINE, 'p50_us'))}")
+        raise CompareError(f"--decide: unknown metric {unknown[0]!r}; known: {', '.join(METRICS)}")
     looks: tuple[int, ...] = stats.LOOKS
     if quick:
         looks = looks[:3]

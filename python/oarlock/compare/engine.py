@@ -19,11 +19,10 @@ from typing import Any
 from oarlock.compare import stats
 from oarlock.compare.interpreters import CompareError
 from oarlock.compare.load import Load, ceiling
+from oarlock.compare.metrics import HEADLINE
 from oarlock.compare.scenarios import Scenario
 from oarlock.compare.server import Deployment, Server, start, steal_seconds, throttled
 
-BETTER_HIGH = {"throughput": True, "cpu_us": False, "p99_us": False, "p50_us": False, "pss_mib": False}
-HEADLINE = ("throughput", "cpu_us", "p99_us", "pss_mib")
 BUSY = 0.95  # of its cores: a generator, or a server, that can do no more
 IMBALANCE = 1.25  # busiest thread's connections / the mean, beyond which all connect anew
 

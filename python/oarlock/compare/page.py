@@ -9,9 +9,9 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from oarlock.compare.terminal import UNITS, number, run_command
+from oarlock.compare.metrics import METRICS
+from oarlock.compare.terminal import number, run_command
 
-METRICS = ("throughput", "cpu_us", "p50_us", "p99_us", "pss_mib")
 PARTS = {
     "queue": ("waiting for its turn", "@c7"),
     "gil": ("for the interpreter", "@c5"),
@@ -20,13 +20,6 @@ PARTS = {
     "write": ("on the way back", "@c6"),
 }
 PERCENTILES = {"p50": "50 %", "p90": "90 %", "p99": "99 %", "p999": "99.9 %"}
-_TITLES = {
-    "throughput": "throughput",
-    "cpu_us": "CPU per request",
-    "p50_us": "median latency",
-    "p99_us": "99th percentile",
-    "pss_mib": "memory (PSS)",
-}
 Data = dict[str, Any]
 
 
@@ -62,7 +55,7 @@ def _forest(data: Data) -> Data:
     traces = []
     rows: list[str] = []
     for s in data["scenarios"]:
-        rows += [f"{s['name']}: {_TITLES[m]}" for m in data["plan"]["metrics"]]
+        rows += [f"{s['name']}: {METRICS[m].title}" for m in data["plan"]["metrics"]]
     several = max(1, len(data["deployments"]) - 1)
     place = {name: i for i, name in enumerate(reversed(rows))}
     for i, d in enumerate(data["deployments"][1:]):
@@ -74,7 +67,7 @@ def _forest(data: Data) -> Data:
                 "mode": "markers",
                 "name": d["name"],
                 "x": [v["ratio"] for v in found],
-                "y": [place[f"{v['scenario']}: {_TITLES[v['metric']]}"] - offset for v in found],
+                "y": [place[f"{v['scenario']}: {METRICS[v['metric']].title}"] - offset for v in found],
                 "error_x": {
                     "type": "data",
                     "symmetric": False,
@@ -86,7 +79,7 @@ def _forest(data: Data) -> Data:
                 },
                 "marker": {"color": colours[d["name"]], "size": 8},
                 "text": [
-                    f"{_e(v['scenario'])}, {_TITLES[v['metric']]}<br>{v['ratio']:.3f} [{v['low']:.3f}, {v['high']:.3f}]: {v['verdict']}"
+                    f"{_e(v['scenario'])}, {METRICS[v['metric']].title}<br>{v['ratio']:.3f} [{v['low']:.3f}, {v['high']:.3f}]: {v['verdict']}"
                     for v in found
                 ],
                 "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
@@ -403,7 +396,7 @@ def _tables(data: Data) -> str:
     verdicts = {(v["scenario"], v["deployment"], v["metric"]): v for v in data["verdicts"]}
     parts = []
     for s in data["scenarios"]:
-        head = "".join(f"<th>{UNITS[m]}</th>" for m in METRICS) + "<th>start-up s</th><th>errors</th>"
+        head = "".join(f"<th>{METRICS[m].unit}</th>" for m in METRICS) + "<th>start-up s</th><th>errors</th>"
         body = []
         for r in (r for r in data["results"] if r["scenario"] == s["name"]):
             if r["failed"]:
@@ -470,7 +463,7 @@ def _how(data: Data) -> str:
     m, p = data["machine"], data["plan"]
     rows = {
         "rounds": f"{p['rounds']} in {p['seconds']:.0f} s; fresh servers in each, in random order, measured in turn in short slices",
-        "verdicts": f"for {', '.join(_TITLES[x] for x in p['metrics'])}; looked at after {', '.join(map(str, p['looks']))} rounds at most",
+        "verdicts": f"for {', '.join(METRICS[x].title for x in p['metrics'])}; looked at after {', '.join(map(str, p['looks']))} rounds at most",
         "cores": f"server {p['server_cores']}, load generator {p['load_cores']}"
         + (" (they share!)" if p["shared_cores"] else ""),
         "load generator": f"{g['cpu_us']:.2f} us of CPU a request, so at most {number(g['requests_per_second'])} requests/s"

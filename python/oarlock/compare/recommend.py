@@ -2,24 +2,16 @@
 
 from typing import Any
 
-from oarlock.compare.engine import BETTER_HIGH
-
-WORDS = {
-    "throughput": "throughput",
-    "cpu_us": "CPU per request",
-    "p50_us": "median latency",
-    "p99_us": "99th percentile of latency",
-    "pss_mib": "memory",
-}
+from oarlock.compare.metrics import METRICS
 
 
 def _change(v: dict[str, Any]) -> str:
     """ "61 % less memory [59-63 %]" """
-    more, less = ("higher", "lower") if v["metric"] in ("throughput", "p50_us", "p99_us") else ("more", "less")
+    m = METRICS[v["metric"]]
     low, high = sorted(abs(1 - x) * 100 for x in (v["low"], v["high"]))
     size = abs(1 - v["ratio"]) * 100
-    word = more if v["ratio"] > 1 else less
-    return f"{size:.0f} % {word} {WORDS[v['metric']]} [{low:.0f}-{high:.0f} %]"
+    word = m.more if v["ratio"] > 1 else m.less
+    return f"{size:.0f} % {word} {m.words} [{low:.0f}-{high:.0f} %]"
 
 
 def _times(n: int, of: int) -> str:
@@ -56,9 +48,9 @@ def _sentence(data: dict[str, Any], name: str) -> str:
                 )
                 words.append(f"{_change(shown)}{where}{others}")
         if s["equal"]:
-            words.append(f"{WORDS[metric]} equal within 3 %{_times(len(s['equal']), total)}")
+            words.append(f"{METRICS[metric].words} equal within 3 %{_times(len(s['equal']), total)}")
         if s["undecided"]:
-            words.append(f"{WORDS[metric]} undecided{_times(len(s['undecided']), total)}")
+            words.append(f"{METRICS[metric].words} undecided{_times(len(s['undecided']), total)}")
         parts.append("; ".join(words))
     return f"{name} against {data['deployments'][0]['name']}: " + ". ".join(parts) + "."
 
@@ -95,7 +87,7 @@ def recommend(data: dict[str, Any]) -> dict[str, Any]:
             "reasons": [*reasons, "There is not enough to recommend anything: see the warnings."],
         }
     # what decides before memory does: the first of these that has a verdict
-    first = next((m for m in WORDS if m in data["plan"]["metrics"]), data["plan"]["metrics"][0])
+    first = next((m for m in METRICS if m in data["plan"]["metrics"]), data["plan"]["metrics"][0])
     better, mixed, same = [], [], [base]
     for n in usable:
         if n == base:
@@ -115,7 +107,7 @@ def recommend(data: dict[str, Any]) -> dict[str, Any]:
             product = 1.0
             for v in _by(data, n, first):
                 product *= v["ratio"] or 1.0
-            return product if BETTER_HIGH[first] else 1 / product
+            return product if METRICS[first].more_is_better else 1 / product
 
         choice = max(better, key=gain)
         if any(v["verdict"] == "undecided" for v in _by(data, choice, first)):
@@ -124,7 +116,7 @@ def recommend(data: dict[str, Any]) -> dict[str, Any]:
             confidence = "moderate"
             rest = ", ".join(n for n in better if n != choice)
             reasons.append(
-                f"{choice} has the {'highest' if BETTER_HIGH[first] else 'lowest'} {WORDS[first]} of those that beat {base}; {rest} do so too, and "
+                f"{choice} has the {'highest' if METRICS[first].more_is_better else 'lowest'} {METRICS[first].words} of those that beat {base}; {rest} do so too, and "
                 "were not compared with each other."
             )
     else:
@@ -146,7 +138,7 @@ def recommend(data: dict[str, Any]) -> dict[str, Any]:
         elif undecided:
             confidence = "low"
             reasons.append(
-                f"{choice} is chosen for its memory; whether its {WORDS[first]} is the same is not decided: more --time would tell."
+                f"{choice} is chosen for its memory; whether its {METRICS[first].words} is the same is not decided: more --time would tell."
             )
     if mixed:
         reasons.append(

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from oarlock.compare import stats
-from oarlock.compare.engine import BETTER_HIGH, Experiment, Sample
+from oarlock.compare.engine import Experiment, Sample
 from oarlock.compare.interpreters import CompareError, differences
+from oarlock.compare.metrics import METRICS
 from oarlock.compare.recommend import recommend
 
 FORMAT = 1
@@ -162,7 +163,7 @@ def build(e: Experiment, command: list[str]) -> dict[str, Any]:
                 "against": e.deployments[0].name,
                 "metric": metric,
                 "verdict": verdict if enough else stats.UNDECIDED,
-                "better": None if c is None else (c.ratio > 1) == BETTER_HIGH[metric],
+                "better": None if c is None else (c.ratio > 1) == METRICS[metric].more_is_better,
                 "ratio": c and _clean(c.ratio),
                 "low": c and _clean(c.low),
                 "high": c and _clean(c.high),
@@ -254,8 +255,8 @@ def regressions(new: dict[str, Any], old: dict[str, Any]) -> list[str]:
             if not a or not b:
                 continue
             ratio = a["value"] / b["value"]
-            worse = 1 / ratio if BETTER_HIGH[metric] else ratio
-            apart = a["high"] < b["low"] if BETTER_HIGH[metric] else a["low"] > b["high"]
+            worse = 1 / ratio if METRICS[metric].more_is_better else ratio
+            apart = a["high"] < b["low"] if METRICS[metric].more_is_better else a["low"] > b["high"]
             if apart and worse > 1.03:
                 found.append(
                     f"{row['scenario']} on {row['deployment']}: {metric} {b['value']:,.4g} -> {a['value']:,.4g} "

@@ -5,14 +5,8 @@ import sys
 import time
 from typing import Any
 
-UNITS = {
-    "throughput": "requests/s",
-    "cpu_us": "CPU us/request",
-    "p50_us": "p50 us",
-    "p99_us": "p99 us",
-    "pss_mib": "PSS MiB",
-    "startup_s": "start s",
-}
+from oarlock.compare.metrics import HEADLINE, METRICS
+
 SIGNS = {"different": {True: "better", False: "worse"}, "equal": "equal", "undecided": "undecided"}
 
 
@@ -77,17 +71,15 @@ def table(data: dict[str, Any]) -> str:
     for s in data["scenarios"]:
         rate = f", latency at {number(s['rate'])}/s" if s["rate"] else ""
         lines += ["", f"{s['name']}: {s['about'] or s['requests'][0]['path']} ({s['connections']} connections{rate})"]
-        head = f"  {'':<14}" + "".join(f"{UNITS[m]:>30}" for m in ("throughput", "cpu_us", "p99_us", "pss_mib"))
+        head = f"  {'':<14}" + "".join(f"{METRICS[m].unit:>30}" for m in HEADLINE)
         lines.append(head)
         for row in (r for r in data["results"] if r["scenario"] == s["name"]):
             if row["failed"]:
                 lines.append(f"  {row['deployment']:<14}  failed: {row['failed'].splitlines()[0]}")
                 continue
-            cells = "".join(f"{cell(row, m):>30}" for m in ("throughput", "cpu_us", "p99_us", "pss_mib"))
+            cells = "".join(f"{cell(row, m):>30}" for m in HEADLINE)
             lines.append(f"  {row['deployment']:<14}{cells}")
-            verdicts = [
-                _verdict(data, s["name"], row["deployment"], m) for m in ("throughput", "cpu_us", "p99_us", "pss_mib")
-            ]
+            verdicts = [_verdict(data, s["name"], row["deployment"], m) for m in HEADLINE]
             if any(verdicts):
                 lines.append(f"  {'':<14}" + "".join(f"{v:>30}" for v in verdicts))
     r = data["recommendation"]
