@@ -35,14 +35,16 @@ def _rows(data: Data, scenario: str) -> list[Data]:
     return [r for r in data["results"] if r["scenario"] == scenario and not r["failed"]]
 
 
-def _error(f: Data) -> Data:
+def _errors(figures: list[Data], colour: str = "@ink", at: str = "value") -> Data:
+    """The bars of intervals, which are not symmetric: ratios and rates are averaged as logarithms."""
     return {
         "type": "data",
         "symmetric": False,
-        "array": [f["high"] - f["value"]],
-        "arrayminus": [f["value"] - f["low"]],
+        "array": [f["high"] - f[at] for f in figures],
+        "arrayminus": [f[at] - f["low"] for f in figures],
         "thickness": 1.5,
-        "color": "@ink",
+        "width": 3,
+        "color": colour,
     }
 
 
@@ -68,15 +70,7 @@ def _forest(data: Data) -> Data:
                 "name": d["name"],
                 "x": [v["ratio"] for v in found],
                 "y": [place[f"{v['scenario']}: {METRICS[v['metric']].title}"] - offset for v in found],
-                "error_x": {
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [v["high"] - v["ratio"] for v in found],
-                    "arrayminus": [v["ratio"] - v["low"] for v in found],
-                    "thickness": 1.5,
-                    "width": 3,
-                    "color": colours[d["name"]],
-                },
+                "error_x": _errors(found, colours[d["name"]], "ratio"),
                 "marker": {"color": colours[d["name"]], "size": 8},
                 "text": [
                     f"{_e(v['scenario'])}, {METRICS[v['metric']].title}<br>{v['ratio']:.3f} [{v['low']:.3f}, {v['high']:.3f}]: {v['verdict']}"
@@ -158,7 +152,7 @@ def _throughput(data: Data) -> list[Data]:
                     "name": r["deployment"],
                     "y": [r["deployment"]],
                     "x": [f["value"]],
-                    "error_x": _error(f),
+                    "error_x": _errors([f]),
                     "marker": {"color": colours[r["deployment"]]},
                     "text": [label],
                     "textposition": "inside",
@@ -276,8 +270,8 @@ def _memory(data: Data) -> list[Data]:
                     "name": r["deployment"],
                     "x": [x["value"]],
                     "y": [y["value"]],
-                    "error_x": _error(x),
-                    "error_y": _error(y),
+                    "error_x": _errors([x]),
+                    "error_y": _errors([y]),
                     "text": [r["deployment"]],
                     "textposition": "middle right",
                     "marker": {"color": colours[r["deployment"]], "size": 11},
@@ -328,13 +322,7 @@ def _scaling(data: Data) -> list[Data]:
                     "name": name,
                     "x": [n for n, _ in points],
                     "y": [f["value"] for _, f in points],
-                    "error_y": {
-                        "type": "data",
-                        "symmetric": False,
-                        "array": [f["high"] - f["value"] for _, f in points],
-                        "arrayminus": [f["value"] - f["low"] for _, f in points],
-                        "color": colour,
-                    },
+                    "error_y": _errors([f for _, f in points], colour),
                     "line": {"color": colour},
                 }
             )
