@@ -42,7 +42,7 @@ struct oar_strings {
     OPTION(AUTO, threads, "threads", "auto", 1, OAR_MAX_THREADS, "N|auto", "Processes",            \
            "event-loop threads in each worker; auto: 1 with the GIL, the share of cores without")  \
     OPTION(AUTO, pool_threads, "pool-threads", "auto", 1, 1024, "N|auto", "Processes",             \
-           "threads in each worker for `def` handlers that may block; auto: min(32, 4 x cores)")   \
+           "threads in each worker for `def` handlers that may block; auto: 4 a core, 40 if they wait")   \
     OPTION(INT, pool_queue, "pool-queue", "1024", 1, 1000000, "N", "Processes",                    \
            "calls that may wait for a pool thread in each worker; more are answered 503")          \
     OPTION(TIME, blocking_threshold, "blocking-threshold", "1ms", 0, 3600, "TIME", "Processes",    \

@@ -1,16 +1,27 @@
 /* SPDX-License-Identifier: MIT
  * The pool: threads for `def` handlers that may block, and for the plain iterators of streamed
- * responses. One bounded queue for the whole worker; the threads are made when the first job comes.
+ * responses. One bounded queue for the whole worker. A thread is made when a job comes and none is
+ * idle: at once up to a few a core; of --pool-threads auto then as many again as wait, if the scout
+ * finds that those there are mostly wait too (docs/decisions/011-pool-size.md).
  * Process: worker. A pool thread runs no event loop; it makes its thread state once, waits
  * detached, and hands finished requests back to the loop's thread that owns the connection. Owns
  * the queue and the threads. Never touches a connection; never blocks a loop's thread on its lock
- * for longer than it takes to link one request. */
+ * for longer than it takes to link one request, or to make one of the first threads. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "shared/clock.h"
 #include "worker/py/py.h"
+
+#ifdef Py_GIL_DISABLED
+#define FREE_THREADED 1
+#else
+#define FREE_THREADED 0
+#endif
+#define AUTO_THREADS 40    /* what Starlette gives a process */
+#define AUTO_EAGER 4       /* a core: so many may compute, and are made without asking */
+#define SCOUT_NS 50000000u /* how long the scout looks before it says that threads wait */
 
 /* What a thread does, for whoever was kept waiting: written by the thread, read by any. */
 struct activity {
@@ -24,12 +35,22 @@ static struct {
     pthread_cond_t some;
     struct oar_py_job *jobs; /* ring */
     int capacity, first, count;
-    int n_threads;
+    int idle;        /* threads that wait for a job, those too that are about to take one */
+    int eager, most; /* threads made without asking; at most */
+    _Atomic int n_threads;
     _Atomic bool started;
     bool stopping;
-    pthread_t *threads;
+    pthread_t *threads;        /* `most` of each */
     struct activity *activity; /* one a thread */
+    pthread_t scout;
+    pthread_cond_t full; /* for the scout: no thread is idle and jobs wait, or the end */
+    bool scouts, scout_waits;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .some = PTHREAD_COND_INITIALIZER};
+
+static int cpu_share(void)
+{
+    return OAR_MAX(oar_py.args->cpu_count, 1);
+}
 
 /* The response's bytes leave the thread's buffer with the request: the loop's thread frees them. */
 static void detach_bytes(struct oar_py_thread *t, struct oar_request *r)
@@ -44,9 +65,11 @@ static void detach_bytes(struct oar_py_thread *t, struct oar_request *r)
 static bool take(struct oar_py_job *job)
 {
     pthread_mutex_lock(&pool.lock);
+    pool.idle++;
     while (pool.count == 0 && !pool.stopping) {
         pthread_cond_wait(&pool.some, &pool.lock);
     }
+    pool.idle--;
     bool got = pool.count > 0;
     if (got) {
         *job = pool.jobs[pool.first];
@@ -189,51 +212,132 @@ static void set_switch_interval(void)
     Py_XDECREF(sys);
 }
 
-/* Under the lock. */
-static int start_threads(int threads, int queue)
+/* Under the lock. 0, or why there is none; then there will be no more. */
+static int add_thread(void)
 {
-    int rc = 0;
-    pool.jobs = calloc((size_t)queue, sizeof *pool.jobs);
-    pool.threads = calloc((size_t)threads, sizeof *pool.threads);
-    pool.activity = calloc((size_t)threads, sizeof *pool.activity);
-    pool.capacity = queue;
-    if (!pool.jobs || !pool.threads || !pool.activity) {
-        return ENOMEM;
+    int at = pool.n_threads;
+    int rc = pthread_create(&pool.threads[at], NULL, pool_thread, &pool.activity[at]);
+    if (rc == 0) {
+        pool.n_threads = at + 1; /* its identity is there: others may look */
+    } else {
+        pool.most = at;
+        oar_py.args->host->log(
+            at ? OAR_LOG_WARNING : OAR_LOG_ERROR,
+            "cannot start pool thread %d%s: %s; raise the limits of processes and memory, or "
+            "lower --pool-threads",
+            at + 1, at ? ", so the pool stays as it is" : "", strerror(rc));
     }
-    while (rc == 0 && pool.n_threads < threads) {
-        rc = pthread_create(&pool.threads[pool.n_threads], NULL, pool_thread,
-                            &pool.activity[pool.n_threads]);
-        pool.n_threads += rc == 0;
+    return rc;
+}
+
+/* CPU seconds of all pool threads, in ns. Under the lock. */
+static uint64_t pool_cpu(void)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < pool.n_threads; i++) {
+        sum += cpu_of(pool.threads[i]);
+    }
+    return sum;
+}
+
+/* Under the lock. More jobs than threads that are free for them. */
+static bool saturated(void)
+{
+    return pool.count > pool.idle && pool.n_threads < pool.most && !pool.stopping;
+}
+
+static void scout_pause(uint64_t until)
+{
+    struct timespec time = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
+    while (!pool.stopping && pthread_cond_timedwait(&pool.full, &pool.lock, &time) == 0) {
+    }
+}
+
+/* Threads that wait are cheap, and more of them serve more. Threads that compute only take turns,
+ * and the event loops with them: where those there are use half of what the interpreter can give,
+ * they stay as many. */
+static void *scout(void *unused)
+{
+    uint64_t cores = FREE_THREADED ? (uint64_t)cpu_share() : 1;
+    (void)unused;
+    pthread_mutex_lock(&pool.lock);
+    while (!pool.stopping && pool.n_threads < pool.most) {
+        if (!saturated()) {
+            pool.scout_waits = true;
+            pthread_cond_wait(&pool.full, &pool.lock);
+            pool.scout_waits = false;
+            continue;
+        }
+        uint64_t began = oar_now_ns(), cpu = pool_cpu();
+        scout_pause(began + SCOUT_NS);
+        uint64_t took = oar_now_ns() - began;
+        bool they_wait = pool_cpu() - cpu < took * cores / 2;
+        for (int n = pool.count - pool.idle; n > 0 && they_wait && saturated(); n--) {
+            add_thread();
+        }
+    }
+    pthread_mutex_unlock(&pool.lock);
+    return NULL;
+}
+
+/* Under the lock, when a job has been added. */
+static void grow(void)
+{
+    bool more = saturated();
+    if (more && pool.n_threads < pool.eager) {
+        add_thread();
+    } else if (more && !pool.scouts) {
+        pool.scouts = pthread_create(&pool.scout, NULL, scout, NULL) == 0;
+    } else if (more && pool.scout_waits) {
+        pthread_cond_signal(&pool.full);
+    }
+}
+
+/* Under the lock: what the threads need, and the first of them, so that a process that may have
+ * none says so at its start. */
+static int make_ready(void)
+{
+    const struct oar_config *config = oar_py.args->config;
+    int asked = (int)config->pool_threads;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool.full, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pool.most = asked ? asked : AUTO_THREADS;
+    pool.eager = asked ? asked : OAR_MIN(AUTO_THREADS, AUTO_EAGER * cpu_share());
+    pool.capacity = (int)config->pool_queue;
+    pool.jobs = calloc((size_t)pool.capacity, sizeof *pool.jobs);
+    pool.threads = calloc((size_t)pool.most, sizeof *pool.threads);
+    pool.activity = calloc((size_t)pool.most, sizeof *pool.activity);
+    int rc = ENOMEM;
+    if (pool.jobs && pool.threads && pool.activity) {
+        rc = add_thread();
+    } else {
+        oar_py.args->host->log(OAR_LOG_ERROR, "no memory for --pool-queue %d and --pool-threads %d",
+                               pool.capacity, pool.most);
     }
     return rc;
 }
 
 int oar_py_pool_start(void)
 {
-    int asked = (int)oar_py.args->config->pool_threads;
-    int threads = asked ? asked : OAR_MIN(32, 4 * oar_py.args->cpu_count);
     int rc = 0;
     if (!pool.started) {
         set_switch_interval(); /* not under the lock: it runs Python */
+        pthread_mutex_lock(&pool.lock);
+        if (!pool.started) {
+            rc = make_ready();
+            pool.started = true;
+        }
+        pthread_mutex_unlock(&pool.lock);
     }
-    pthread_mutex_lock(&pool.lock);
-    if (!pool.started) {
-        pool.started = true;
-        rc = start_threads(threads, (int)oar_py.args->config->pool_queue);
-    }
-    int n = pool.n_threads;
-    pthread_mutex_unlock(&pool.lock);
-    if (rc != 0) {
-        oar_py.args->host->log(OAR_LOG_ERROR,
-                               "cannot start pool thread %d of --pool-threads %d: %s", n + 1,
-                               threads, strerror(rc));
-    }
-    return n > 0 ? rc : -1;
+    return pool.n_threads > 0 ? 0 : rc ? rc : -1;
 }
 
 bool oar_py_pool_submit(struct oar_py_thread *t, const struct oar_py_job *job)
 {
-    if (oar_py_pool_start() < 0) {
+    if (oar_py_pool_start() != 0) {
         return false;
     }
     pthread_mutex_lock(&pool.lock);
@@ -241,6 +345,7 @@ bool oar_py_pool_submit(struct oar_py_thread *t, const struct oar_py_job *job)
     if (room) {
         pool.jobs[(pool.first + pool.count) % pool.capacity] = *job;
         pool.count++;
+        grow();
         pthread_cond_signal(&pool.some);
     }
     pthread_mutex_unlock(&pool.lock);
@@ -256,7 +361,13 @@ void oar_py_pool_stop(void)
     pthread_mutex_lock(&pool.lock);
     pool.stopping = true;
     pthread_cond_broadcast(&pool.some);
+    if (pool.scouts) {
+        pthread_cond_signal(&pool.full);
+    }
     pthread_mutex_unlock(&pool.lock);
+    if (pool.scouts) {
+        pthread_join(pool.scout, NULL);
+    }
     for (int i = 0; i < pool.n_threads; i++) {
         pthread_join(pool.threads[i], NULL);
     }

@@ -27,6 +27,7 @@ from oarlock.compare.terminal import Progress, number
 
 type Pythons = dict[str, tuple[Interpreter, str]]
 TARGETS = ("throughput", "p99", "memory")
+LARGE_POOL = 128  # threads; the default grows to 40
 
 
 def parser() -> argparse.ArgumentParser:
@@ -136,8 +137,7 @@ class Search:
         first = grid(pythons, 1, (0,), ("--factory",) if self.args.factory else ())[:1]
         e = self.run(first, replace(self.plan, looks=(1,), decide=("throughput",), capacity_seconds=0.3, time=math.inf))
         used = e.cells[self.scenario.name, first[0].name].values("pool_share")
-        default = min(32, 4 * self.plan.n_server_cores)
-        return (0, 4 * default) if any(x > 0.01 for x in used) else (0,)
+        return (0, LARGE_POOL) if any(x > 0.01 for x in used) else (0,)
 
     def race(self, candidates: list[Deployment]) -> tuple[list[tuple[Deployment, float]], Experiment | None]:
         """Rungs until three at most are left, and a final. All that were tried, best first, and the final (with verdicts).
