@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
         description="Runs the application on the GIL and on the free-threaded interpreter under the same load, and says which to deploy.",
     )
     common(parser, app_needed=False)
-    measuring(parser, 480)
+    measuring(parser, 400)
     parser.add_argument("--quick", action="store_true", help="two scenarios, three minutes at most")
     parser.add_argument(
         "--deploy",
