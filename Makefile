@@ -23,7 +23,7 @@ GIL_STAMP := $(BUILD)/python-gil
 FT_STAMP := $(BUILD)/python-ft
 
 .SECONDARY:
-.PHONY: compare tune doctor validate regret peers bench-peers help bridge sanitized build run test unit e2e asyncio lint interop handlers bench asan tsan fuzz fuzzers replay corpora install clean docs setup server FORCE
+.PHONY: compare tune doctor validate regret peers bench-peers bench-pool help bridge sanitized build run test unit e2e asyncio lint interop handlers bench asan tsan fuzz fuzzers replay corpora install clean docs setup server FORCE
 
 help: ## this list
 	@echo "oarlock: make VERB"
@@ -159,6 +159,9 @@ validate: build $(BUILD)/load ## is the comparison to be trusted? 20 A/A and 20 
 
 regret: build $(BUILD)/load ## what tune gives away against an exhaustive grid, on six shapes
 	@$(TOOLS_PYTHON) bench/regret.py $(REGRET)
+
+bench-pool: build $(BUILD)/load ## what the size of the pool does, beside handlers that wait and that compute (POOL="--kind ft --rounds 4")
+	@$(TOOLS_PYTHON) bench/pool.py $(POOL)
 
 $(BUILD)/net-http: bench/go/main.go bench/go/go.mod
 	@if command -v go >/dev/null; then cd bench/go && go build -o ../../$@ .; else echo "  no go: net/http is left out"; fi
