@@ -302,18 +302,31 @@ def test_different_answers_are_seen(tmp_path):
     assert "Recommendation: none" in done.stdout
 
 
+@pytest.fixture
+def heard():
+    """SIGINT reaches what the test starts, also where the tests run in the background of a shell that has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_reports_what_there_is(tmp_path, sig):
     process = subprocess.Popen(
         command("compare", "--scenario", "quick-json", "--deploy", "gil:1x1", "--deploy", "ft:1x1", "--server-option=--pool-queue=1019", "--output", str(tmp_path)),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), cwd=tmp_path,
     )  # fmt: skip
-    for line in process.stderr:
-        if "load generator" in line and "measuring" in line:
-            break  # it is at work; what follows may be interrupted anywhere
-    time.sleep(2)  # not for readiness: somewhere within a round, so that there are servers to stop
-    process.send_signal(sig)
-    out, _ = process.communicate(timeout=60)
+    try:
+        for line in process.stderr:
+            if "load generator" in line and "measuring" in line:
+                break  # it is at work; what follows may be interrupted anywhere
+        time.sleep(2)  # not for readiness: somewhere within a round, so that there are servers to stop
+        process.send_signal(sig)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.terminate()
+        process.wait(60)
     assert left_with(b"--pool-queue=1019") == []
     assert "INTERRUPTED after" in out
     jsonschema.validate(json.loads((tmp_path / "result.json").read_text()), SCHEMA)
