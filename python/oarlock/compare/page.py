@@ -409,9 +409,9 @@ def _tables(data: Data) -> str:
             )
             mark = " <small>an extension turned the GIL on</small>" if r["gil_on"] else ""
             body.append(f"<tr><td>{_e(r['deployment'])}{mark}</td>{''.join(cells)}</tr>")
-        about = f" <span class='soft'>{_e(s['about'])}</span>" if s["about"] else ""
+        about = f"{_e(s['about'])}; " if s["about"] else ""
         parts.append(
-            f'<div class="card scroll"><h3>{_e(s["name"])}</h3><p class="note">{about} {s["connections"]} connections</p>'
+            f'<div class="card scroll"><h3>{_e(s["name"])}</h3><p class="note">{about}{s["connections"]} connections</p>'
             f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>{_inner(data, s['name'])}</div>"
         )
     return "".join(parts)
