@@ -30,13 +30,20 @@ def __getattr__(name):
     return app
 
 
-if __name__ == "__main__":
-    server, port = sys.argv[1], int(sys.argv[2])
+def serve_wsgi(server, application, port):
     if server == "bjoern":
         import bjoern
 
-        bjoern.run(wsgi, "127.0.0.1", port)
-    elif server == "aiohttp":
+        bjoern.run(application, "127.0.0.1", port)
+    else:
+        import fastpysgi
+
+        fastpysgi.run(application, "127.0.0.1", port, loglevel=0)
+
+
+if __name__ == "__main__":
+    server, port = sys.argv[1], int(sys.argv[2])
+    if server == "aiohttp":
         from aiohttp import web
 
         async def hello(_):
@@ -46,6 +53,4 @@ if __name__ == "__main__":
         web_app.router.add_get("/hello", hello)
         web.run_app(web_app, host="127.0.0.1", port=port, print=None, access_log=None)
     else:
-        import fastpysgi
-
-        fastpysgi.run(wsgi, "127.0.0.1", port, loglevel=0)
+        serve_wsgi(server, wsgi, port)

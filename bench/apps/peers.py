@@ -8,6 +8,8 @@ import json
 import sys
 import time
 
+from others import serve_wsgi
+
 QUICK = {"id": 7, "name": "oarlock", "tags": ["fast", "small"], "price": 9.75, "in_stock": True}
 PIECES, PIECE = 10, 24_000
 
@@ -107,11 +109,7 @@ def __getattr__(name):
 
 if __name__ == "__main__":
     server, port = sys.argv[1], int(sys.argv[2])
-    if server == "bjoern":
-        import bjoern
-
-        bjoern.run(wsgi, "127.0.0.1", port)
-    elif server == "aiohttp":
+    if server == "aiohttp":
         from aiohttp import web
 
         async def quick(_):
@@ -153,6 +151,4 @@ if __name__ == "__main__":
 
         turbo.run(host="127.0.0.1", port=port)
     else:
-        import fastpysgi
-
-        fastpysgi.run(wsgi, "127.0.0.1", port, loglevel=0)
+        serve_wsgi(server, wsgi, port)
