@@ -212,8 +212,8 @@ static void set_switch_interval(void)
     Py_XDECREF(sys);
 }
 
-/* Under the lock. 0, or why there is none; then there will be no more. */
-static int add_thread(void)
+/* Under the lock. Where one cannot be had, there will be no more. */
+static void add_thread(void)
 {
     int at = pool.n_threads;
     int rc = pthread_create(&pool.threads[at], NULL, pool_thread, &pool.activity[at]);
@@ -227,7 +227,6 @@ static int add_thread(void)
             "lower --pool-threads",
             at + 1, at ? ", so the pool stays as it is" : "", strerror(rc));
     }
-    return rc;
 }
 
 /* CPU seconds of all pool threads, in ns. Under the lock. */
@@ -295,7 +294,7 @@ static void grow(void)
 
 /* Under the lock: what the threads need, and the first of them, so that a process that may have
  * none says so at its start. */
-static int make_ready(void)
+static void make_ready(void)
 {
     const struct oar_config *config = oar_py.args->config;
     int asked = (int)config->pool_threads;
@@ -310,29 +309,26 @@ static int make_ready(void)
     pool.jobs = calloc((size_t)pool.capacity, sizeof *pool.jobs);
     pool.threads = calloc((size_t)pool.most, sizeof *pool.threads);
     pool.activity = calloc((size_t)pool.most, sizeof *pool.activity);
-    int rc = ENOMEM;
     if (pool.jobs && pool.threads && pool.activity) {
-        rc = add_thread();
+        add_thread();
     } else {
         oar_py.args->host->log(OAR_LOG_ERROR, "no memory for --pool-queue %d and --pool-threads %d",
                                pool.capacity, pool.most);
     }
-    return rc;
 }
 
 int oar_py_pool_start(void)
 {
-    int rc = 0;
     if (!pool.started) {
         set_switch_interval(); /* not under the lock: it runs Python */
         pthread_mutex_lock(&pool.lock);
         if (!pool.started) {
-            rc = make_ready();
+            make_ready();
             pool.started = true;
         }
         pthread_mutex_unlock(&pool.lock);
     }
-    return pool.n_threads > 0 ? 0 : rc ? rc : -1;
+    return pool.n_threads > 0 ? 0 : -1;
 }
 
 bool oar_py_pool_submit(struct oar_py_thread *t, const struct oar_py_job *job)

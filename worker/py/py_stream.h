@@ -44,7 +44,7 @@ void oar_py_pump(struct oar_py_thread *t, struct oar_py_pump *p);
 void oar_py_pump_clear(struct oar_py_pump *p);
 
 /* py_pool.c */
-/* Makes the first thread, once; others as jobs need them. Not 0: there is none, the log says why. */
+/* Makes the first thread, once; others as jobs need them. -1: there is none, the log says why. */
 int oar_py_pool_start(void);
 /* The job waits for a pool thread. false: the queue is full, or there are no threads. */
 bool oar_py_pool_submit(struct oar_py_thread *t, const struct oar_py_job *job);

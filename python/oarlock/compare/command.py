@@ -13,7 +13,7 @@ from oarlock.compare import scenarios as s
 from oarlock.compare.engine import Experiment, Plan
 from oarlock.compare.interpreters import CompareError, Interpreter, differences
 from oarlock.compare.metrics import HEADLINE, METRICS
-from oarlock.compare.options import common, interpreters, manifest, measuring, place
+from oarlock.compare.options import Pythons, common, interpreters, manifest, measuring, place
 from oarlock.compare.scenarios import Scenario
 from oarlock.compare.server import Deployment, shape
 
@@ -35,9 +35,7 @@ def choose_scenarios(args: argparse.Namespace, python: Interpreter, quick: bool,
     return found[:most]
 
 
-def default_deployments(
-    pythons: dict[str, tuple[Interpreter, str]], n: int, options: tuple[str, ...]
-) -> list[Deployment]:
+def default_deployments(pythons: Pythons, n: int, options: tuple[str, ...]) -> list[Deployment]:
     g, gv = pythons["gil"]
     f, fv = pythons["ft"]
     found = [
@@ -51,9 +49,7 @@ def default_deployments(
     return found
 
 
-def chosen_deployments(
-    args: argparse.Namespace, pythons: dict[str, tuple[Interpreter, str]], options: tuple[str, ...]
-) -> list[Deployment]:
+def chosen_deployments(args: argparse.Namespace, pythons: Pythons, options: tuple[str, ...]) -> list[Deployment]:
     """Like "gil:4x1" or "ft:2x4"."""
     found: list[Deployment] = []
     for text in args.deploy:
@@ -151,7 +147,7 @@ def plan_of(args: argparse.Namespace, size: int, quick: bool) -> Plan:
     )  # fmt: skip
 
 
-def _header(e: Experiment, pythons: dict[str, tuple[Interpreter, str]]) -> None:
+def _header(e: Experiment, pythons: Pythons) -> None:
     for kind, (python, venv) in pythons.items():
         print(f"{kind.upper():<4} {python.words()}{f', {venv}' if venv else ''}", file=sys.stderr)
     unlike = differences(pythons["gil"][0], pythons["ft"][0])

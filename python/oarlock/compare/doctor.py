@@ -15,7 +15,7 @@ from typing import Any
 
 from oarlock.compare import rules
 from oarlock.compare.interpreters import PACKAGE, CompareError, Interpreter
-from oarlock.compare.options import common, interpreters
+from oarlock.compare.options import Pythons, common, interpreters
 from oarlock.compare.terminal import Progress
 
 # Loads extension modules one after the other without running their packages, and says which turned the GIL on.
@@ -279,7 +279,7 @@ def _wheel_findings(gil: Interpreter, ft: Interpreter, ask: bool, say: Any) -> l
 # ---- all of it --------------------------------------------------------------------------------------------
 
 
-def examine(args: argparse.Namespace, pythons: dict[str, tuple[Interpreter, str]], say: Any) -> list[Diagnosis]:
+def examine(args: argparse.Namespace, pythons: Pythons, say: Any) -> list[Diagnosis]:
     app_dir = os.path.abspath(args.app_dir)
     gil, ft = pythons["gil"][0], pythons["ft"][0]
     say("importing the application with the GIL")

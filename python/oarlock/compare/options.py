@@ -18,6 +18,8 @@ from oarlock._manifest import dumps, import_app
 print(dumps(import_app(sys.argv[1], sys.argv[4] == "1")))
 """
 
+type Pythons = dict[str, tuple[Interpreter, str]]  # kind -> interpreter and its virtual environment ("": none)
+
 
 def common(parser: argparse.ArgumentParser, app_needed: bool) -> None:
     """Options that the tools share."""
@@ -106,7 +108,7 @@ def place(args: argparse.Namespace, size: int) -> tuple[list[int], list[int], bo
     return server, load, bool(set(server) & set(load))
 
 
-def interpreters(args: argparse.Namespace, say: Any) -> dict[str, tuple[Interpreter, str]]:
+def interpreters(args: argparse.Namespace, say: Any) -> Pythons:
     """Kind -> interpreter and its virtual environment."""
     venvs = {"gil": args.gil_venv or "", "ft": args.ft_venv or ""}
     if args.requirements:

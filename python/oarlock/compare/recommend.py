@@ -87,7 +87,7 @@ def recommend(data: dict[str, Any]) -> dict[str, Any]:
             "reasons": [*reasons, "There is not enough to recommend anything: see the warnings."],
         }
     # what decides before memory does: the first of these that has a verdict
-    first = next((m for m in METRICS if m in data["plan"]["metrics"]), data["plan"]["metrics"][0])
+    first = next(m for m in METRICS if m in data["plan"]["metrics"])
     better, mixed, same = [], [], [base]
     for n in usable:
         if n == base:

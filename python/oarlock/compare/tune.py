@@ -19,13 +19,12 @@ from pathlib import Path
 from oarlock.compare import stats
 from oarlock.compare.command import choose_scenarios, plan_of
 from oarlock.compare.engine import Cell, Experiment, Plan
-from oarlock.compare.interpreters import CompareError, Interpreter
-from oarlock.compare.options import common, interpreters, measuring
+from oarlock.compare.interpreters import CompareError
+from oarlock.compare.options import Pythons, common, interpreters, measuring
 from oarlock.compare.scenarios import Scenario
 from oarlock.compare.server import Deployment, shape
 from oarlock.compare.terminal import Progress, number
 
-type Pythons = dict[str, tuple[Interpreter, str]]
 TARGETS = ("throughput", "p99", "memory")
 LARGE_POOL = 128  # threads; the default grows to 40
 
