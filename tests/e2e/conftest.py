@@ -24,7 +24,7 @@ SLOWER = 1 if BUILD == ROOT / "build" else 20 if "gil" in KINDS else 200
 # Faults that only a sanitizer sees: `make asan` and `make tsan` say which they serve.
 collect_ignore = [] if "OARLOCK_TEST_FAULT" in os.environ else ["test_seeded.py"]
 if BUILD != ROOT / "build" or len(KINDS) < 2:  # the tools run on the ordinary builds of both interpreters
-    collect_ignore += ["test_compare.py", "test_doctor.py", "test_load.py", "test_stats.py"]
+    collect_ignore += ["test_compare.py", "test_preflight.py", "test_doctor.py", "test_load.py", "test_stats.py"]
 LOAD = ROOT / "build" / "load"
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from oarlock.compare import page, result, stats, terminal
+from oarlock.compare import page, preflight, result, stats, terminal
 from oarlock.compare import scenarios as s
 from oarlock.compare.engine import Experiment, Plan
 from oarlock.compare.interpreters import CompareError, Interpreter, differences
@@ -19,19 +19,25 @@ from oarlock.compare.server import Deployment, shape
 
 
 def choose_scenarios(args: argparse.Namespace, python: Interpreter, quick: bool, say: Any) -> list[Scenario]:
+    """What is to be measured; it sends GET and HEAD alone, unless --unsafe-methods is given."""
     if args.scenarios:
-        found = s.read(args.scenarios)
-        return found[:2] if quick else found
+        found = s.read(args.scenarios)[: 2 if quick else None]
+        preflight.refuse_unsafe(found, args.unsafe_methods)
+        return found
     if args.scenario:
         return s.named(args.scenario)
     if not args.app:
         return s.named(list(s.QUICK if quick else s.DEFAULT))
-    found = s.from_manifest(manifest(args.app, args.app_dir, args.factory, python))
+    found, left_out = s.from_manifest(manifest(args.app, args.app_dir, args.factory, python), args.unsafe_methods)
+    if left_out:
+        say(f"{len(left_out)} routes that answer neither GET nor HEAD are left out; --unsafe-methods measures them too")
     most = 2 if quick else 4
     if len(found) > most:
         say(f"the application has {len(found)} routes; the first {most} are measured. --write-scenarios FILE to choose")
     if not found:
-        raise CompareError(f"{args.app} has no route to ask; write a scenario file (docs/compare.md)")
+        raise CompareError(
+            f"{args.app} has no route for GET or HEAD; write a scenario file (docs/compare.md), or give --unsafe-methods"
+        )
     return found[:most]
 
 
@@ -170,8 +176,9 @@ def run(args: argparse.Namespace) -> int:
     if args.write_scenarios:
         if not args.app:
             raise CompareError("--write-scenarios: name the application whose routes it is written from")
-        found = s.from_manifest(manifest(args.app, args.app_dir, args.factory, pythons["gil"][0]))
-        args.write_scenarios.write_text(s.write(found))
+        routes = manifest(args.app, args.app_dir, args.factory, pythons["gil"][0])
+        found, left_out = s.from_manifest(routes, args.unsafe_methods)
+        args.write_scenarios.write_text(s.write(found, left_out))
         print(
             f"{args.write_scenarios}: {len(found)} scenarios; edit it, then: oarlock compare {args.app} --scenarios {args.write_scenarios}"
         )
@@ -189,6 +196,7 @@ def run(args: argparse.Namespace) -> int:
     folder = args.keep or Path(os.environ.get("TMPDIR", "/tmp"), f"oarlock-compare-{os.getpid()}")
     e = Experiment(args.app, os.path.abspath(args.app_dir), deployments, chosen, plan, folder, progress, args.seed)
     _header(e, pythons)
+    preflight.probe(deployments, chosen, e.app, e.app_dir, plan.server_cores, folder, progress)
     began = time.monotonic()
     e.run()
     progress.done()

@@ -62,6 +62,11 @@ def measuring(parser: argparse.ArgumentParser, seconds: float) -> None:
         metavar="NAME",
         help=f"a built-in one, or a group (five, load, all); several times. Built in: {', '.join(s.BUILTIN)}",
     )
+    parser.add_argument(
+        "--unsafe-methods",
+        action="store_true",
+        help="send methods other than GET and HEAD too: thousands of requests that may change the application's data",
+    )
     parser.add_argument("--server-cores", metavar="LIST", help="like 0-3,6; default: all but those of the generator")
     parser.add_argument("--load-cores", metavar="LIST", help="cores of the load generator; default: the last")
     parser.add_argument("--seed", type=int, help="of the order of things; for repeating a run")

@@ -183,11 +183,18 @@ def read(path: Path) -> list[Scenario]:
 _EXAMPLES = {"int": "7", "float": "1.5", "bool": "true", "uuid": "3f2504e0-4f89-41d3-9a0c-0305e82c3301", "str": "x"}
 
 
-def from_manifest(manifest: dict[str, Any]) -> list[Scenario]:
-    """One scenario for each route that can be asked without knowing the application: GET, and what has a default body."""
+def from_manifest(manifest: dict[str, Any], unsafe: bool = False) -> tuple[list[Scenario], list[str]]:
+    """A scenario for each route, with made-up parameters, and the routes that were left out, like "POST /items".
+
+    Left out unless ``unsafe``: what answers neither GET nor HEAD, since such a request may change the application's data.
+    """
+    left_out = []
     found = []
     for route in manifest["routes"]:
-        method = "GET" if "GET" in route["methods"] else sorted(route["methods"])[0]
+        method = next((m for m in ("GET", "HEAD") if m in route["methods"]), sorted(route["methods"])[0])
+        if method not in ("GET", "HEAD") and not unsafe:
+            left_out.append(f"{method} {route['path']}")
+            continue
         path = route["path"]
         query = []
         for p in route["params"]:
@@ -198,13 +205,13 @@ def from_manifest(manifest: dict[str, Any]) -> list[Scenario]:
                 query.append(f"{p['name']}={value}")
         path = re.sub(r"\{[^}]*\}", "1", path)
         request = Request(path + ("?" + "&".join(query) if query else ""), method)
-        if method != "GET":
+        if method not in ("GET", "HEAD"):
             request = replace(request, body="{}")
         found.append(Scenario(route["name"], (request,), about=f"{method} {route['path']} ({route['source']})"))
-    return found
+    return found, left_out
 
 
-def write(scenarios: list[Scenario]) -> str:
+def write(scenarios: list[Scenario], left_out: list[str]) -> str:
     """A TOML file for a person to edit."""
     lines = [
         "# Scenarios for `oarlock compare APP --scenarios FILE`, first written from the application's routes: edit them.",
@@ -212,6 +219,12 @@ def write(scenarios: list[Scenario]) -> str:
         "# with identical bytes, unless `volatile = true`.",
         "",
     ]
+    if left_out:
+        lines += [
+            "# Left out, since a request may change data (--unsafe-methods writes them here, and allows to send them):",
+            *(f"#   {route}" for route in left_out),
+            "",
+        ]
     for s in scenarios:
         lines += ["[[scenario]]", f"name = {json.dumps(s.name)}"]
         if s.about:
@@ -222,7 +235,7 @@ def write(scenarios: list[Scenario]) -> str:
         ]
         for r in s.requests:
             lines += ["", "[[scenario.request]]", f"method = {json.dumps(r.method)}", f"path = {json.dumps(r.path)}"]
-            if r.method != "GET":
+            if r.method not in ("GET", "HEAD"):
                 lines.append(f"body = {json.dumps(r.body)}   # or: json = {{ ... }}")
             lines += [
                 f"weight = {r.weight}",

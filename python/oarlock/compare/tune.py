@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from oarlock.compare import stats
+from oarlock.compare import preflight, stats
 from oarlock.compare.command import choose_scenarios, plan_of
 from oarlock.compare.engine import Cell, Experiment, Plan
 from oarlock.compare.interpreters import CompareError
@@ -231,6 +231,8 @@ def run(args: argparse.Namespace) -> int:
     options = ("--factory",) if args.factory else ()
     folder = args.keep or Path(os.environ.get("TMPDIR", "/tmp"), f"oarlock-tune-{os.getpid()}")
     search = Search(args, scenario, target, plan, folder, progress)
+    shapes = grid(pythons, n, (0,), options)
+    preflight.probe(shapes, [scenario], args.app, os.path.abspath(args.app_dir), plan.server_cores, folder, progress)
     candidates = grid(pythons, n, search.pools(pythons), options)
     print(
         f"{len(candidates)} configurations for {scenario.name}, server on cores {plan.server_cores}, target: {target.kind}",
