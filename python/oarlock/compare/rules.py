@@ -9,6 +9,7 @@ docs/doctor.md has its precision and recall on a corpus.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,8 @@ WALKS = {
     "filter",
     "join",
 }
+# A name with the word "lock" in it, as in lock, _lock2, write_lock, rw_lock, cacheLock; not block, clock or unlocked.
+LOCK_NAME = re.compile(r"(?:^|_|(?<=[a-z0-9])(?=[RL]))(?:(?i:r|w|rw|spin)?(?i:lock)s?|(?i:mutex))(?=$|_|[0-9A-Z])")
 FIX_LOCK = "hold a threading.Lock around all of it, or keep the state per request (a local variable) or per thread (threading.local)"
 
 
@@ -153,7 +156,7 @@ class _Scan(ast.NodeVisitor):
         return (
             name in self.m.locks
             or (self.owner is not None and last(name) in self.owner.locks)
-            or (bool(name) and "lock" in last(name).lower())
+            or (bool(name) and bool(LOCK_NAME.search(last(name))))
         )
 
     def visit_With(self, node: ast.With | ast.AsyncWith) -> None:
