@@ -30,7 +30,8 @@ def _tool(name: str) -> None:
         sys.exit(
             f"oarlock {name}: needs the package '{exc.name}', which {sys.executable} does not have; install it with\n"
             f"    {sys.executable} -m pip install 'oarlock[compare]'\n"
-            "(in the source tree `make compare`, `make tune` and `make doctor` do that in an environment of their own)"
+            "(only the environment that runs the tools needs it: for the other interpreter `pip install oarlock` is enough;\n"
+            "in the source tree `make compare`, `make tune` and `make doctor` do that in an environment of their own)"
         )
     cli = importlib.import_module("oarlock.compare.cli")
     sys.exit(cli.main(name, module, sys.argv[2:]))

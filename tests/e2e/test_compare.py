@@ -398,6 +398,7 @@ def test_without_the_libraries_it_says_what_to_install():
     assert done.returncode == 1
     assert "needs the package" in done.stderr
     assert "pip install 'oarlock[compare]'" in done.stderr
+    assert "for the other interpreter `pip install oarlock` is enough" in done.stderr
 
 
 def test_a_virtual_environment_without_a_python(tmp_path):

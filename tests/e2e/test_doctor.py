@@ -176,3 +176,80 @@ def test_environments_from_a_requirements_file(tmp_path):
     assert [name.split("-")[2] for name in made] == ["ft", "gil"]
     arguments[-1] = str(tmp_path / "no-such.txt")
     assert "there is no such file" in tool("doctor", *arguments, OARLOCK_CACHE=str(tmp_path / "cache")).stderr
+
+
+LOCKED = """
+import threading
+from oarlock import App
+
+app = App()
+hits = 0
+{made}
+
+
+@app.get("/")
+def index():
+    global hits
+    with {name}:
+        hits += 1
+    return {{}}
+"""
+
+
+@pytest.mark.parametrize("name", ["block", "clock", "flock_of_birds", "blocker", "unlocked_door", "Blocks", "locket"])
+def test_a_name_with_lock_somewhere_in_it_is_no_lock(tmp_path, name):
+    (tmp_path / "m.py").write_text(LOCKED.format(made="from elsewhere import " + name, name=name))
+    assert [f.rule for f in rules.check([(tmp_path / "m.py", "m.py")])] == ["read-modify-write"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lock", "_lock", "LOCK", "write_lock", "cacheLock", "rlock", "lock2", "HitsLock", "rw_lock", "mutex", "locks"],
+)
+def test_a_name_with_the_word_lock_is_one(tmp_path, name):
+    (tmp_path / "m.py").write_text(LOCKED.format(made="from elsewhere import " + name, name=name))
+    assert rules.check([(tmp_path / "m.py", "m.py")]) == []
+
+
+def test_a_lock_of_any_name_is_known_by_what_made_it(tmp_path):
+    (tmp_path / "m.py").write_text(LOCKED.format(made="block = threading.Lock()", name="block"))
+    assert rules.check([(tmp_path / "m.py", "m.py")]) == []
+
+
+AT_IMPORT = """
+import os, socket, threading, time
+from pathlib import Path
+from oarlock import App
+
+app = App()
+s = socket.socket()
+t = threading.Thread(target=time.sleep, args=(1,), daemon=True, name="ticker")
+t.start()
+with Path(__file__).with_name("imported").open("a") as f:
+    f.write(f"{os.getpid()}\\n")
+
+
+@app.get("/")
+def index():
+    return {"threads": [t.name for t in threading.enumerate()], "pid": os.getpid()}
+"""
+
+
+def test_the_reason_for_what_is_open_at_import_is_true(tmp_path, serve, python):
+    """The loader and each worker import the application, so each has its own threads, sockets and files."""
+    (tmp_path / "opens.py").write_text(AT_IMPORT)
+    server = serve("opens:app", "--app-dir", str(tmp_path), "--python", python, "--workers", "2", "--threads", "1")
+    importers = (tmp_path / "imported").read_text().split()
+    assert len(set(importers)) == 3
+    assert set(map(str, server.workers())) < set(importers)
+    assert "ticker" in server.get("/").json()["threads"]
+
+
+def test_threads_and_descriptors_at_import_are_told_as_they_are(tmp_path):
+    (tmp_path / "opens.py").write_text(AT_IMPORT)
+    done = tool("doctor", "opens:app", "--app-dir", str(tmp_path))
+    assert "the thread 'ticker' runs after the import" in done.stdout
+    assert "a socket is open after the import" in done.stdout
+    assert done.stdout.count("the loader and each worker import the application") >= 2
+    assert "--preload" not in done.stdout
+    assert "inherit" not in done.stdout

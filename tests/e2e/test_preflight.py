@@ -1,13 +1,14 @@
 """What `compare` and `tune` check before they measure: methods, answers, environments."""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, clean_environment
+from conftest import BUILD, ROOT, clean_environment
 from oarlock.compare import preflight, scenarios
 from oarlock.compare.interpreters import CompareError
 from oarlock.compare.scenarios import Request
@@ -186,3 +187,47 @@ def test_a_deployment_that_does_not_start_stops_before_measuring(folder, kind):
     assert "no_such_module" in done.stderr
     assert "round 1" not in done.stderr
     assert not (folder / "oarlock-compare").exists()
+
+
+# ---- environments ---------------------------------------------------------------------------------
+
+EXE = {kind: (BUILD / f"python-{kind}").read_text().strip() for kind in ("gil", "ft")}
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """The package as pip installs it for one interpreter: with the server, and with the bridge for that interpreter."""
+
+    def install(kind: str) -> dict[str, str]:
+        shutil.copytree(ROOT / "python" / "oarlock", tmp_path / "site" / "oarlock")
+        bridges = tmp_path / "site" / "oarlock" / "_bin" / "bridge"
+        bridges.mkdir(parents=True)
+        shutil.copy(BUILD / "oarlock", bridges.parent)
+        shutil.copy(BUILD / "load", bridges.parent / "oarlock-load")
+        shutil.copy(BUILD / "bridge" / f"{kind}.so", bridges)
+        return clean_environment() | {"PYTHONPATH": str(tmp_path / "site")}
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "other"), [("compare", "gil", "ft"), ("tune", "gil", "ft"), ("doctor", "gil", "ft")]
+)
+def test_an_environment_without_oarlock_is_told_first(installed, tmp_path, name, kind, other):
+    command = [sys.executable, "-m", "oarlock", name, "--gil", EXE["gil"], "--ft", EXE["ft"]]
+    command += ["boats:app"] if name == "doctor" else ["--scenario", "quick-json", "--time", "2"]
+    env = installed(kind)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env, cwd=tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"{EXE[other]} has no oarlock" in done.stderr
+    assert f"{EXE[other]} -m pip install oarlock" in done.stderr
+    assert "round 1" not in done.stderr
+
+
+def test_what_runs_on_the_free_threaded_interpreter_needs_nothing_of_the_extra():
+    code = (
+        "import sys\nfor name in ('numpy', 'scipy', 'plotly'):\n    sys.modules[name] = None\n"
+        "import oarlock.compare.builtin, oarlock.compare.probe, oarlock._manifest"
+    )
+    env = clean_environment() | {"PYTHONPATH": str(ROOT / "python")}
+    subprocess.run([EXE["ft"], "-c", code], check=True, env=env, timeout=60)

@@ -1,4 +1,4 @@
-"""``oarlock doctor``: what in an application stands in the way of threads, of forking, and of running without the GIL."""
+"""``oarlock doctor``: what in an application stands in the way of threads, of several workers, and of running without the GIL."""
 
 import argparse
 import ast
@@ -35,6 +35,10 @@ for name, path in json.loads(sys.argv[1]):
 """
 
 
+# Workers import after the fork (docs/process-model.md), so nothing that was opened or started is inherited.
+IMPORTED_TWICE = "the loader and each worker import the application"
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """One finding. ``level``: error (it will go wrong), warning (it may), note."""
@@ -52,7 +56,7 @@ class Diagnosis:
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="oarlock doctor",
-        description="Looks for what in an application stands in the way of threads, of forking, and of running without the GIL.",
+        description="Looks for what in an application stands in the way of threads, of several workers, and of running without the GIL.",
     )
     common(p, app_needed=True)
     p.add_argument("--json", type=Path, metavar="FILE", help="write the findings there too")
@@ -203,16 +207,16 @@ def _import_findings(report: dict[str, Any], kind: str) -> list[Diagnosis]:
                                "make it in the App's lifespan, and take it from request.state"))  # fmt: skip
     for name in report["threads"]:
         found.append(Diagnosis("warning", "import", f"the thread '{name}' runs after the import",
-                               "forked workers (and --preload) do not inherit threads, and a lock that it held stays locked in them",
-                               "start it in on_worker_start"))  # fmt: skip
+                               f"{IMPORTED_TWICE}: the loader's thread is ended in the middle of its work, and each worker has one",
+                               "start it in on_worker_start, which the loader does not run"))  # fmt: skip
     if report["native_threads"]:
         found.append(Diagnosis("note", "import", f"{report['native_threads']} threads that are not Python's run after the import",
-                               "libraries (BLAS, for one) start pools of their own; forked workers do not inherit them",
-                               "set the library's number of threads to 1, or let it start them in on_worker_start"))  # fmt: skip
+                               f"libraries (BLAS, for one) start pools of their own; {IMPORTED_TWICE}, so there is one pool for each worker",
+                               "set the library's number of threads (OPENBLAS_NUM_THREADS, OMP_NUM_THREADS) to 1"))  # fmt: skip
     for name in report["open"]:
         kind_of = "socket" if name.startswith("socket:") else "file"
         found.append(Diagnosis("warning", "import", f"a {kind_of} is open after the import: {name}",
-                               "forked workers share it: what they send or write mixes, and one's close is not the other's",
+                               f"{IMPORTED_TWICE}, and each opens it: a port is taken by the first, a file opened for writing is truncated by each",
                                "open it in on_worker_start, or in the lifespan"))  # fmt: skip
     return found
 

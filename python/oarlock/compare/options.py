@@ -4,9 +4,11 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+from oarlock.__main__ import server_path
 from oarlock.compare import scenarios as s
 from oarlock.compare.interpreters import PACKAGE, CompareError, Interpreter, find
 
@@ -114,7 +116,11 @@ def place(args: argparse.Namespace, size: int) -> tuple[list[int], list[int], bo
 
 
 def interpreters(args: argparse.Namespace, say: Any) -> Pythons:
-    """Kind -> interpreter and its virtual environment."""
+    """Kind -> interpreter and its virtual environment.
+
+    Raises:
+        CompareError: one is not of its kind, or there is no oarlock that can serve it; with the command that installs it.
+    """
     venvs = {"gil": args.gil_venv or "", "ft": args.ft_venv or ""}
     if args.requirements:
         from oarlock.compare import environments
@@ -122,7 +128,22 @@ def interpreters(args: argparse.Namespace, say: Any) -> Pythons:
         for kind in ("gil", "ft"):
             base = find(kind, getattr(args, kind), None)
             venvs[kind] = str(environments.make(base, args.requirements, say))
-    return {kind: (find(kind, getattr(args, kind), venvs[kind]), venvs[kind]) for kind in ("gil", "ft")}
+    found = {kind: (find(kind, getattr(args, kind), venvs[kind]), venvs[kind]) for kind in ("gil", "ft")}
+    for kind, (python, _) in found.items():
+        if not python.server and not bridge_beside_server(kind):
+            add = f", or add oarlock to {args.requirements}" if args.requirements else ""
+            raise CompareError(
+                f"{python.executable} has no oarlock, and the one of {sys.executable} cannot serve it; install it with\n"
+                f"    {python.executable} -m pip install oarlock\n"
+                f"(without [compare]: the tools need numpy, scipy and plotly only where they run themselves{add})"
+            )
+    return found
+
+
+def bridge_beside_server(kind: str) -> bool:
+    """Can this environment's own server serve an interpreter of the kind? As worker/bridge.c looks for the bridge."""
+    folder = server_path().parent
+    return any((at / f"{kind}.so").exists() for at in (folder / "bridge", folder.parent / "lib" / "oarlock" / "bridge"))
 
 
 def manifest(app: str, app_dir: str, factory: bool, python: Interpreter) -> dict[str, Any]:
