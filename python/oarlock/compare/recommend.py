@@ -64,62 +64,61 @@ def _culprit(data: dict[str, Any], name: str) -> str:
     return ""
 
 
-def recommend(data: dict[str, Any]) -> dict[str, Any]:
-    """``choice`` (a deployment, or None), ``confidence`` (high, moderate, low, none) and ``reasons`` (sentences)."""
-    reasons: list[str] = []
-    names = [d["name"] for d in data["deployments"] if d["kind"] != "peer"]
-    base = data["deployments"][0]["name"]
-    broken = {r["deployment"] for r in data["results"] if r["failed"] or r["errors"] > 0.001 * max(1, r["requests"])}
-    usable = [n for n in names if n not in broken]
-    reasons += [f"{n} is left out: it failed, or gave wrong answers." for n in names if n in broken]
-    for n in list(usable):
-        module = _culprit(data, n)
-        if module:
-            reasons.append(
-                f"{n} is left out: {module} turns the GIL on, so its threads take turns; use the GIL interpreter until "
-                f"{module} has a free-threaded wheel."
-            )
-            usable.remove(n)
-    if base not in usable or data["plan"]["rounds"] < data["plan"]["looks"][0]:
-        return {
-            "choice": None,
-            "confidence": "none",
-            "reasons": [*reasons, "There is not enough to recommend anything: see the warnings."],
-        }
-    # what decides before memory does: the first of these that has a verdict
-    first = next(m for m in METRICS if m in data["plan"]["metrics"])
-    better, mixed, same = [], [], [base]
-    for n in usable:
-        if n == base:
-            continue
-        reasons.append(_sentence(data, n))
-        t = _standing(data, n, first)
-        if t["better"] and not t["worse"]:
-            better.append(n)
-        elif t["better"]:
-            mixed.append(n)
-        elif not t["worse"]:
-            same.append(n)
-    confidence = "high"
-    if better:
-        # the ratios of one run share their first deployment, so they can be set side by side
-        def gain(n: str) -> float:
-            product = 1.0
-            for v in _by(data, n, first):
-                product *= v["ratio"] or 1.0
-            return product if METRICS[first].more_is_better else 1 / product
+class _Judge:
+    """One recommendation in the making: what is left, which metric decides, and the reasons so far."""
 
-        choice = max(better, key=gain)
-        if any(v["verdict"] == "undecided" for v in _by(data, choice, first)):
-            confidence = "moderate"
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+        self.base: str = data["deployments"][0]["name"]
+        # what decides before memory does: the first of these that has a verdict
+        self.first = next(m for m in METRICS if m in data["plan"]["metrics"])
+        self.confidence = "high"
+        self.reasons: list[str] = []
+
+    def usable(self) -> list[str]:
+        """Without those that failed, gave wrong answers, or had the GIL turned on."""
+        names = [d["name"] for d in self.data["deployments"] if d["kind"] != "peer"]
+        rows = self.data["results"]
+        broken = {r["deployment"] for r in rows if r["failed"] or r["errors"] > 0.001 * max(1, r["requests"])}
+        self.reasons += [f"{n} is left out: it failed, or gave wrong answers." for n in names if n in broken]
+        usable = [n for n in names if n not in broken]
+        for n in list(usable):
+            module = _culprit(self.data, n)
+            if module:
+                self.reasons.append(
+                    f"{n} is left out: {module} turns the GIL on, so its threads take turns; use the GIL interpreter until "
+                    f"{module} has a free-threaded wheel."
+                )
+                usable.remove(n)
+        return usable
+
+    def undecided(self, name: str) -> bool:
+        return any(v["verdict"] == "undecided" for v in _by(self.data, name, self.first))
+
+    def gain(self, name: str) -> float:
+        """The ratios of one run share their first deployment, so they can be set side by side."""
+        product = 1.0
+        for v in _by(self.data, name, self.first):
+            product *= v["ratio"] or 1.0
+        return product if METRICS[self.first].more_is_better else 1 / product
+
+    def best(self, better: list[str]) -> str:
+        choice = max(better, key=self.gain)
+        if self.undecided(choice):
+            self.confidence = "moderate"
         if len(better) > 1:
-            confidence = "moderate"
+            self.confidence = "moderate"
+            metric = METRICS[self.first]
             rest = ", ".join(n for n in better if n != choice)
-            reasons.append(
-                f"{choice} has the {'highest' if METRICS[first].more_is_better else 'lowest'} {METRICS[first].words} of those that beat {base}; {rest} do so too, and "
+            self.reasons.append(
+                f"{choice} has the {'highest' if metric.more_is_better else 'lowest'} {metric.words} of those that beat {self.base}; {rest} do so too, and "
                 "were not compared with each other."
             )
-    else:
+        return choice
+
+    def lightest(self, same: list[str]) -> str:
+        """Of those that are no worse: by memory."""
+        data, base = self.data, self.base
         light = [
             n
             for n in same
@@ -130,25 +129,45 @@ def recommend(data: dict[str, Any]) -> dict[str, Any]:
         choice = min(
             light or [base], key=lambda n: 1.0 if n == base else max(v["ratio"] or 1.0 for v in _by(data, n, "pss_mib"))
         )
-        undecided = [v for v in _by(data, choice, first) if v["verdict"] == "undecided"]
         if choice == base:
-            decided = [v for n in same if n != base for v in _by(data, n, first) if v["verdict"] == "undecided"]
-            confidence = "low" if decided else "high"
-            reasons.append(f"Nothing that was tried is better than {base} by the figures that count here.")
-        elif undecided:
-            confidence = "low"
-            reasons.append(
-                f"{choice} is chosen for its memory; whether its {METRICS[first].words} is the same is not decided: more --time would tell."
+            self.confidence = "low" if any(self.undecided(n) for n in same if n != base) else "high"
+            self.reasons.append(f"Nothing that was tried is better than {base} by the figures that count here.")
+        elif self.undecided(choice):
+            self.confidence = "low"
+            self.reasons.append(
+                f"{choice} is chosen for its memory; whether its {METRICS[self.first].words} is the same is not decided: more --time would tell."
             )
+        return choice
+
+    def moderate(self, reason: str) -> None:
+        self.confidence = "moderate" if self.confidence == "high" else self.confidence
+        self.reasons.append(reason)
+
+
+def recommend(data: dict[str, Any]) -> dict[str, Any]:
+    """``choice`` (a deployment, or None), ``confidence`` (high, moderate, low, none) and ``reasons`` (sentences)."""
+    judge = _Judge(data)
+    usable = judge.usable()
+    if judge.base not in usable or data["plan"]["rounds"] < data["plan"]["looks"][0]:
+        reasons = [*judge.reasons, "There is not enough to recommend anything: see the warnings."]
+        return {"choice": None, "confidence": "none", "reasons": reasons}
+    better, mixed, same = [], [], [judge.base]
+    for n in (n for n in usable if n != judge.base):
+        judge.reasons.append(_sentence(data, n))
+        standing = _standing(data, n, judge.first)
+        if standing["better"] and not standing["worse"]:
+            better.append(n)
+        elif standing["better"]:
+            mixed.append(n)
+        elif not standing["worse"]:
+            same.append(n)
+    choice = judge.best(better) if better else judge.lightest(same)
     if mixed:
-        reasons.append(
+        judge.moderate(
             f"{', '.join(mixed)}: better in some scenarios and worse in others; it depends on which of them is yours."
         )
-        confidence = "moderate" if confidence == "high" else confidence
     if data["plan"]["shared_cores"]:
-        confidence = "moderate" if confidence == "high" else confidence
-        reasons.append("Server and load generator shared cores, so this is no more than moderately certain.")
+        judge.moderate("Server and load generator shared cores, so this is no more than moderately certain.")
     if any(w.startswith("UNLIKE BUILDS") for w in data["warnings"]):
-        confidence = "moderate" if confidence == "high" else confidence
-        reasons.append("The interpreters are unlike builds: part of every difference may be theirs, not the GIL's.")
-    return {"choice": choice, "confidence": confidence, "reasons": reasons}
+        judge.moderate("The interpreters are unlike builds: part of every difference may be theirs, not the GIL's.")
+    return {"choice": choice, "confidence": judge.confidence, "reasons": judge.reasons}

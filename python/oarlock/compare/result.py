@@ -130,10 +130,8 @@ def warnings_of(e: Experiment) -> list[str]:
     return found
 
 
-def build(e: Experiment, command: list[str]) -> dict[str, Any]:
-    """Everything that was found, as plain data."""
-    compared = e.comparisons()
-    enough = e.rounds >= e.plan.looks[0]
+def _results(e: Experiment) -> list[dict[str, Any]]:
+    """A row for each scenario and deployment."""
     rows = []
     for s in e.scenarios:
         for d in e.deployments:
@@ -154,8 +152,14 @@ def build(e: Experiment, command: list[str]) -> dict[str, Any]:
                     "parts": _parts(cell.samples),
                 }
             )
+    return rows
+
+
+def _verdicts(e: Experiment) -> list[dict[str, Any]]:
+    """A row for each scenario, deployment (but the first) and headline metric."""
+    enough = e.rounds >= e.plan.looks[0]
     verdicts = []
-    for (scenario, name, metric), (c, verdict) in compared.items():
+    for (scenario, name, metric), (c, verdict) in e.comparisons().items():
         verdicts.append(
             {
                 "scenario": scenario,
@@ -171,6 +175,26 @@ def build(e: Experiment, command: list[str]) -> dict[str, Any]:
                 "rounds_needed": c.rounds_needed() if c and (verdict == stats.UNDECIDED or not enough) else None,
             }
         )
+    return verdicts
+
+
+def _plan(e: Experiment) -> dict[str, Any]:
+    return {
+        "server_cores": e.plan.server_cores,
+        "load_cores": e.plan.load_cores,
+        "shared_cores": e.plan.shared_cores,
+        "rounds": e.rounds,
+        "seconds": round(e.seconds, 1),
+        "seconds_per_round": round(e.seconds / max(1, e.rounds), 1),
+        "looks": list(e.plan.looks),
+        "metrics": list(e.plan.decide),
+        "margin": 0.03,
+        "generator": e.ceiling,
+    }
+
+
+def build(e: Experiment, command: list[str]) -> dict[str, Any]:
+    """Everything that was found, as plain data."""
     data: dict[str, Any] = {
         "format": FORMAT,
         "tool": "oarlock compare",
@@ -179,18 +203,7 @@ def build(e: Experiment, command: list[str]) -> dict[str, Any]:
         "application": e.app or "built-in scenarios",
         "app_dir": os.path.relpath(e.app_dir) if e.app else "",
         "machine": machine(),
-        "plan": {
-            "server_cores": e.plan.server_cores,
-            "load_cores": e.plan.load_cores,
-            "shared_cores": e.plan.shared_cores,
-            "rounds": e.rounds,
-            "seconds": round(e.seconds, 1),
-            "seconds_per_round": round(e.seconds / max(1, e.rounds), 1),
-            "looks": list(e.plan.looks),
-            "metrics": list(e.plan.decide),
-            "margin": 0.03,
-            "generator": e.ceiling,
-        },
+        "plan": _plan(e),
         "deployments": [
             {
                 "name": d.name,
@@ -213,8 +226,8 @@ def build(e: Experiment, command: list[str]) -> dict[str, Any]:
             }
             for s in e.scenarios
         ],
-        "results": rows,
-        "verdicts": verdicts,
+        "results": _results(e),
+        "verdicts": _verdicts(e),
         "scaling": scaling_of(e),
         "warnings": warnings_of(e),
     }
