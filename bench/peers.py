@@ -1,10 +1,10 @@
 """oarlock beside other servers, on `oarlock compare`'s engine: the same requests, cores, rounds and checks for all.
 
 usage: peers.py --gil PYTHON --ft PYTHON --gil-peers PYTHON --ft-peers PYTHON [--all PYTHON] [--go BINARY] [--axum BINARY]
-                [--time S] [--json FILE] [--docs FILE]
+                [--time S] [--results FILE] [--docs FILE]
 Part 1, quick JSON at 10, 50 and 200 connections: every server with one worker on one core, the load on another.
 Part 2, the CPU-bound five: oarlock's deployments and FastAPI on uvicorn with two workers, on all cores.
-Every peer must answer with oarlock's own bytes. docs/benchmarks.md is written from the JSON by --docs.
+Every peer must answer with oarlock's own bytes. docs/benchmarks.md is written from the results (records.py).
 """
 
 import argparse
@@ -20,6 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "python"))
 
+import records  # noqa: E402
 from oarlock.compare import cli, result, scenarios, terminal  # noqa: E402
 from oarlock.compare.engine import Experiment, Plan  # noqa: E402
 from oarlock.compare.interpreters import Interpreter, find  # noqa: E402
@@ -112,9 +113,9 @@ def main() -> None:
         parser.add_argument(name)
     parser.add_argument("--time", type=float, default=900, help="seconds at most for each of the two parts")
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--json", type=Path, default=ROOT / "docs/benchmarks.json")
+    parser.add_argument("--results", type=Path, default=ROOT / "bench/results/peers.jsonl")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs/benchmarks.md")
-    parser.add_argument("--only-docs", action="store_true", help="write --docs from an earlier --json")
+    parser.add_argument("--only-docs", action="store_true", help="write --docs from earlier --results")
     args = parser.parse_args()
     if not args.only_docs:
         have = cores()
@@ -130,9 +131,9 @@ def main() -> None:
                 run(part_one(args, g, f), ["load"], apart, 1, folder),
                 run(part_two(args, g, f, n), ["five"], together, 2, folder),
             ]
-        args.json.write_text(json.dumps({"format": 1, "parts": [_lean(p) for p in parts]}, indent=1) + "\n")
-    args.docs.write_text(document(json.loads(args.json.read_text())["parts"]))
-    print(f"{args.docs} written from {args.json}")
+        records.write(args.results, [_lean(p) for p in parts])
+    args.docs.write_text(document(args.results))
+    print(f"{args.docs} written from {args.results}")
 
 
 def _lean(data: dict[str, Any]) -> dict[str, Any]:
@@ -186,13 +187,15 @@ def _tables(data: dict[str, Any]) -> list[str]:
     return lines
 
 
-def document(parts: list[dict[str, Any]]) -> str:
-    first, second = parts
+def document(results: Path) -> str:
+    """The page of a file of results."""
+    first, second = records.read(results)
     m = first["machine"]
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench-peers` from [benchmarks.json](benchmarks.json); not by hand. Absolute figures belong to one machine and one hour:",
+        f"Written by `make bench-peers` from [bench/results/{results.name}](../bench/results/{results.name}) (SHA-256 begins with {records.checksum(results)}), "
+        "not by hand. Absolute figures belong to one machine and one hour:",
         "compare within a table, and run it on yours. How it measures: [compare.md](compare.md).",
         "",
         f"{first['when'][:10]}; {m['cpu']}, {m['cores']} cores, {m['memory_mib']:,} MiB, Linux {m['kernel'].partition('-')[0]}.",

@@ -1,9 +1,11 @@
 """Verdicts and rankings from made-up rounds whose truth is known."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from oarlock.compare import stats, tune
 from oarlock.compare.engine import Cell, Sample
 from oarlock.compare.scenarios import Request, Scenario
@@ -154,3 +156,31 @@ def test_the_rounds_of_earlier_rungs_count(monkeypatch):
     assert search._ranked(Played([a, b], {"a": [120, 120], "b": [100, 100]}), seen, scores)[0] is a
     assert search._ranked(Played([a, b], {"a": [98, 98], "b": [100, 100]}), seen, scores)[0] is a
     assert len(seen[a.name].samples) == 4
+
+
+# ---- kept results ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """The modules of bench/ can be imported."""
+    monkeypatch.setattr(sys, "path", [str(ROOT / "bench"), *sys.path])
+
+
+@pytest.mark.usefixtures("bench")
+def test_the_page_of_benchmarks_is_that_of_the_kept_results():
+    import peers
+
+    assert peers.document(ROOT / "bench/results/peers.jsonl") == (ROOT / "docs/benchmarks.md").read_text()
+
+
+@pytest.mark.usefixtures("bench")
+def test_results_are_read_as_they_were_written(tmp_path):
+    import records
+
+    part = {"when": "now", "results": [{"a": 1}, {"a": 2}], "verdicts": [{"b": 3}]}
+    records.write(tmp_path / "x.jsonl", [part, {"results": [], "verdicts": []}])
+    assert records.read(tmp_path / "x.jsonl") == [part, {"results": [], "verdicts": []}]
+    (tmp_path / "x.jsonl").write_text('{"results": {}}\n')
+    with pytest.raises(ValueError, match=r"x\.jsonl:1: a line of the kind 'results'"):
+        records.read(tmp_path / "x.jsonl")
