@@ -249,10 +249,10 @@ $(BUILD)/seeded/%/seeded.so: tests/seeded/seeded.c $(BUILD)/python-%
 	@mkdir -p $(@D)
 	$(Q)CC="$(CC)" CFLAGS="$(CFLAGS)" scripts/bridge.sh "$$(cat $(BUILD)/python-$*)" $@ $<
 
-lint: build ## formatting, static analysis, types, who includes whom, sizes of rooms
+lint: build ## formatting, static analysis, types, who includes whom, circles, sizes, links, commit subjects
 	@scripts/packages.sh lint
 	@clang-format --dry-run -Werror $(C_FILES) && echo "clang-format: $(words $(C_FILES)) files in form"
-	@python=$(VENV_PYTHON); $$python scripts/check_includes.py && $$python scripts/check_sizes.py
+	@python=$(VENV_PYTHON); for check in includes circles sizes links commits; do $$python scripts/check_$$check.py || exit 1; done
 	@clang-tidy --quiet $(filter-out worker/py/%,$(SERVER_SRC)) -- -std=c11 $(CPPFLAGS) 2>/dev/null && echo "clang-tidy: clean"
 	@clang $(WARN) $(CPPFLAGS) -fsyntax-only $(SERVER_SRC) && echo "clang: no warnings"
 	@$(VENV_PYTHON) -m ruff check . && $(VENV_PYTHON) -m ruff format --check -q . && $(VENV_PYTHON) -m mypy

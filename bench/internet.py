@@ -28,7 +28,7 @@ from targets import ROOT, Running, Target, start
 APPS = ROOT / "tests/e2e/apps"
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 SERVER_CORE, LOAD_CORE = sorted(os.sched_getaffinity(0))[:2] if len(os.sched_getaffinity(0)) > 1 else (0, 0)
-# What one connection with a request in progress can hold before its body: docs/limits.md.
+# What one connection with a request in progress can hold before its body: the input block and the arena of conn.c.
 BOUND = 2 * (16384 + 320) + 1024
 failed: list[str] = []
 

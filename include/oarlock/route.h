@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The route table: a file format (DESIGN.md section 4). Position-independent bytes, offsets from
+ * The route table: a file format (docs/design.md 4). Position-independent bytes, offsets from
  * the start of the table, little-endian as the machine. Writer: the master, once (route_build.c).
  * Readers: every process of a generation, through a read-only mapping (route_match.c). Format:
  * docs/shm-format.md. */
@@ -20,7 +20,7 @@ enum oar_method {
 };
 extern const struct oar_slice oar_method_names[OAR_METHODS];
 
-/* What an edge of the tree takes. Lower wins: DESIGN.md section 5. */
+/* What an edge of the tree takes. Lower wins: docs/design.md section 5. */
 enum oar_edge { OAR_EDGE_INT, OAR_EDGE_FLOAT, OAR_EDGE_UUID, OAR_EDGE_STR, OAR_EDGE_PATH, OAR_EDGES,
                 OAR_EDGE_STATIC = OAR_EDGES };
 /* clang-format on */

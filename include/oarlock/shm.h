@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The scoreboard: what every event-loop thread is doing. A file format in shared memory (DESIGN.md
- * section 4): offsets, no pointers; each field names its one writer. Format: docs/shm-format.md.
+ * The scoreboard: what every event-loop thread is doing. A file format in shared memory
+ * (docs/design.md section 4): offsets, no pointers; each field names its one writer. Format: docs/shm-format.md.
  * Readers load with relaxed order and take nothing for granted: a worker may die between two
  * stores. */
 #ifndef OARLOCK_SHM_H
