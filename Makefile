@@ -102,7 +102,7 @@ LOAD_SRC := $(wildcard load/*.c)
 $(BUILD)/load: $(LOAD_SRC) load/load.h include/oarlock/base.h
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  cc    $@")
-	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(HARDEN) -O2 -g -flto=auto $(LOAD_SRC) -o $@
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(HARDEN) -O2 -g -flto=auto $(LOAD_SRC) -o $@ -lhttp_parser
 
 $(BUILD)/routes: bench/routes.c $(wildcard shared/*.c) $(HEADERS)
 	@mkdir -p $(@D)

@@ -15,7 +15,7 @@ from setuptools import Distribution, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-HEADERS = {"ev.h": "libev-dev", "cjson/cJSON.h": "libcjson-dev"}
+HEADERS = {"ev.h": "libev-dev", "cjson/cJSON.h": "libcjson-dev", "http_parser.h": "libhttp-parser-dev"}
 
 
 def _need(what: str, package: str) -> None:

@@ -169,7 +169,7 @@ static void count_parts(const struct response *r, uint64_t due, uint64_t now)
 }
 
 /* true: the connection was replaced. */
-static bool take_responses(struct connection *c)
+static bool take_responses(struct connection *c, bool ended)
 {
     size_t at = 0;
     bool gone = false;
@@ -177,7 +177,7 @@ static bool take_responses(struct connection *c)
     while (c->in_flight > 0 && !gone) {
         const struct flight *f = &c->ring[c->first];
         struct kind *k = &kinds[f->kind];
-        struct response r = response_at(k, c->buf + at, c->have - at);
+        struct response r = response_at(k, c->buf + at, c->have - at, ended);
         if (r.len == 0) {
             break;
         }
@@ -227,7 +227,9 @@ static void receive(struct connection *c)
     ssize_t n = recv(c->fd, c->buf + c->have, c->room - c->have, 0);
     if (n > 0) {
         c->have += (size_t)n;
-        take_responses(c);
+        take_responses(c, false);
+    } else if (n == 0 && c->have && c->in_flight && take_responses(c, true)) {
+        return; /* the last one ended with the connection, which was replaced */
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
         lost(c, c->in_flight == 0);
     }

@@ -14,6 +14,7 @@ enum {
     FIRST_BUFFER = 16384,
     SUB = 32, /* buckets for each doubling: a value is known to 3 % */
     BUCKETS = 64 * SUB,
+    STATUS_LINE = 12, /* bytes of a status line that are compared: "HTTP/1.1 200" */
 };
 
 /* Where a response's time went, as the server's Server-Timing field says (ns). */
@@ -30,6 +31,7 @@ struct kind {
     int weight;
     int status;       /* expected; 0: any 2xx */
     bool is_volatile; /* the body may differ from response to response */
+    bool is_head;     /* the method is HEAD: its response has no body */
     char *request;
     size_t request_len;
     char *asking; /* the same, asking the server where its time goes: in an open loop */
@@ -40,6 +42,7 @@ struct kind {
     /* of a head that varies in nothing but its date: how to know it again without parsing it */
     size_t head_len; /* 0: every response is parsed */
     size_t length_at, length_len;
+    char status_line[STATUS_LINE];
     char length_line[48];                  /* its Content-Length line */
     uint64_t good, bad_status, mismatched; /* since the last run began */
     int last_status;
@@ -113,8 +116,11 @@ void histogram_add(struct histogram *h, uint64_t ns);
 double histogram_us(const struct histogram *h, double p);
 unsigned histogram_bucket(uint64_t ns);
 
-/* A response that is the kind's learned one is known without being parsed. */
-struct response response_at(const struct kind *k, const char *p, size_t len);
+/* A response that is the kind's learned one is known without being parsed. `ended`: the server has
+ * closed the connection, no byte follows. */
+struct response response_at(const struct kind *k, const char *p, size_t len, bool ended);
+/* parse.c: any other, by http-parser. `is_head`: the answer of a HEAD. */
+struct response response_parse(const char *p, size_t len, bool is_head, bool ended);
 /* Counts it; false: it was not what was expected. */
 bool response_check(struct kind *k, const struct response *r);
 

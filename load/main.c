@@ -67,6 +67,7 @@ static void prepare(void)
     }
     for (int i = 0; i < n_kinds; i++) {
         total_weight += kinds[i].weight;
+        kinds[i].is_head = kinds[i].request_len > 5 && memcmp(kinds[i].request, "HEAD ", 5) == 0;
         make_asking(&kinds[i]);
     }
     if (opt.pipeline > 1) {

@@ -61,58 +61,15 @@ uint64_t body_hash(const char *body, size_t len)
     return h;
 }
 
-/* The end of a chunked body at `p`, or NULL: not there yet. */
-static const char *chunked_end(const char *p, const char *end)
-{
-    for (;;) {
-        const char *line = memchr(p, '\n', (size_t)(end - p));
-        if (!line) {
-            return NULL;
-        }
-        size_t size = strtoul(p, NULL, 16);
-        if (size == 0) { /* no trailers are expected: the empty line follows */
-            return line + 3 <= end ? line + 3 : NULL;
-        }
-        if (size > (size_t)MOST_RESPONSE || (size_t)(end - line - 1) < size + 2) {
-            return NULL;
-        }
-        p = line + 1 + size + 2;
-    }
-}
-
-static bool is_field(const char *line, const char *end, const char *name, const char **value)
-{
-    size_t len = strlen(name);
-    bool is = (size_t)(end - line) > len && strncasecmp(line, name, len) == 0;
-    *value = line + len;
-    return is;
-}
-
-/* "queue;dur=0.012, gil;dur=..., gc;dur=..., handler;dur=..., read;desc=123": milliseconds. */
-static void read_timing(struct response *r, const char *value)
-{
-    double ms[4];
-    unsigned long long at;
-    if (sscanf(value, " queue;dur=%lf, gil;dur=%lf, gc;dur=%lf, handler;dur=%lf, read;desc=%llu",
-               &ms[0], &ms[1], &ms[2], &ms[3], &at) == 5) {
-        for (int i = 0; i < 4; i++) {
-            r->part[i] = ms[i] > 0 ? (uint64_t)(ms[i] * 1e6) : 0;
-        }
-        r->read_ns = at;
-        r->timed = true;
-    }
-}
-
 static bool is_ok(const struct kind *k, int status)
 {
     return k->status ? status == k->status : status >= 200 && status < 300;
 }
 
-struct response response_at(const struct kind *k, const char *p, size_t len)
+struct response response_at(const struct kind *k, const char *p, size_t len, bool ended)
 {
-    struct response r = {.len = 0};
     size_t total = k->head_len + k->body_len;
-    if (k->learned && k->head_len && len >= total && memcmp(p, "HTTP/1.1 2", 10) == 0 &&
+    if (k->learned && k->head_len && len >= total && memcmp(p, k->status_line, STATUS_LINE) == 0 &&
         memcmp(p + k->head_len - 4, "\r\n\r\n", 4) == 0 &&
         memcmp(p + k->length_at, k->length_line, k->length_len) == 0) {
         /* as the first one was: nothing but a date differs in the head */
@@ -121,53 +78,7 @@ struct response response_at(const struct kind *k, const char *p, size_t len)
                                  .body = p + k->head_len,
                                  .body_len = k->body_len};
     }
-    const char *end = memmem(p, len, "\r\n\r\n", 4);
-    if (!end) {
-        return r;
-    }
-    if (len < 12 || memcmp(p, "HTTP/1.", 7) != 0) {
-        r.len = SIZE_MAX;
-        return r;
-    }
-    r.status = atoi(p + 9);
-    r.closes = p[7] == '0';
-    size_t body = 0;
-    bool chunked = false;
-    for (const char *line = memchr(p, '\n', len), *v; line && line < end;
-         line = memchr(line, '\n', (size_t)(end + 2 - line))) {
-        line++;
-        if (is_field(line, end, "content-length:", &v)) {
-            body = strtoul(v, NULL, 10);
-        } else if (is_field(line, end, "transfer-encoding:", &v)) {
-            chunked = true;
-        } else if (is_field(line, end, "connection: close", &v)) {
-            r.closes = true;
-        } else if (is_field(line, end, "server-timing:", &v)) {
-            read_timing(&r, v);
-        }
-    }
-    r.body = end + 4;
-    if (r.status == 204 || r.status == 304) {
-        body = 0;
-    } else if (chunked) {
-        const char *last = chunked_end(r.body, p + len);
-        if (!last) {
-            r.len = 0;
-            return r;
-        }
-        body = (size_t)(last - r.body);
-    }
-    if (body > (size_t)MOST_RESPONSE) {
-        r.len = SIZE_MAX;
-        return r;
-    }
-    r.body_len = body;
-    r.len = (size_t)(r.body - p) + body;
-    r.head = p;
-    if (r.len > len) {
-        r.len = 0;
-    }
-    return r;
+    return response_parse(p, len, k->is_head, ended);
 }
 
 /* Remembers the first good response: its body, and how its head is known again. */
@@ -188,12 +99,13 @@ static void learn(struct kind *k, const struct response *r)
         line += line != NULL;
     }
     const char *end = line ? memchr(line, '\n', (size_t)(r->body - line)) : NULL;
-    if (end && !r->timed && !r->closes && !k->is_volatile &&
+    if (end && !r->timed && !r->closes && head_len > STATUS_LINE &&
         (size_t)(end - line) < sizeof k->length_line) {
         k->head_len = head_len;
         k->length_at = (size_t)(line - r->head);
         k->length_len = (size_t)(end - line);
         memcpy(k->length_line, line, k->length_len);
+        memcpy(k->status_line, r->head, STATUS_LINE);
     }
 }
 

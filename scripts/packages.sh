@@ -5,9 +5,9 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 # package=FILE-that-proves-it, where a file is enough to know; otherwise dpkg is asked.
-build="gcc make pkg-config ca-certificates libc6-dev libev-dev libcjson-dev"
+build="gcc make pkg-config ca-certificates libc6-dev libev-dev libcjson-dev libhttp-parser-dev"
 interpreter="dpkg-dev xz-utils libssl-dev libsqlite3-dev libffi-dev zlib1g-dev libbz2-dev liblzma-dev uuid-dev"
-tests="libcmocka-dev libhttp-parser-dev valgrind"
+tests="libcmocka-dev valgrind"
 lint="clang clang-format clang-tidy"
 fuzz="clang llvm libclang-rt-14-dev|libclang-rt-19-dev|libclang-rt-dev"
 bench="wrk valgrind"

@@ -1,8 +1,11 @@
 """The load generator: what it counts, and what it does not let pass."""
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -132,3 +135,98 @@ def test_by_hand_it_prints_one_line_of_json(server):
     command = [LOAD, "--port", str(server.port), "--path", "/same", "--requests", "500", "--pipeline", "8"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["completed"] == 500
+
+
+# ---- responses, byte by byte ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scripted():
+    """A server that answers each request with the same bytes, cut at an offset that moves on, and maybe closes."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    threads = []
+
+    def serve_one(connection: socket.socket, response: bytes, closes: bool, cut: list[int]) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with connection, contextlib.suppress(OSError):
+            got = b""
+            while data := connection.recv(65536):
+                got += data
+                while b"\r\n\r\n" in got:
+                    got = got.partition(b"\r\n\r\n")[2]
+                    cut[0] = (cut[0] + 1) % len(response)
+                    connection.sendall(response[: cut[0]])
+                    connection.sendall(response[cut[0] :])
+                    if closes:
+                        return
+
+    def accept(response: bytes, closes: bool) -> None:
+        cut = [0]
+        with contextlib.suppress(OSError):
+            while True:
+                serve_one(listener.accept()[0], response, closes, cut)
+
+    def start(response: bytes, closes: bool = False) -> int:
+        threads.append(threading.Thread(target=accept, args=(response, closes)))
+        threads[0].start()
+        return listener.getsockname()[1]
+
+    yield start
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+TIMING = b"server-timing: queue;dur=0.012, gil;dur=0.5, gc;dur=0, handler;dur=1.25, read;desc=1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("response", "method", "size"),
+    [
+        (OK + b"Content-Length: 5\r\n\r\nhello", "GET", 5),
+        (OK + b"content-length:  0 \r\n\r\n", "GET", 0),
+        (OK + TIMING + b"Content-Length: 5\r\n\r\nhello", "GET", 5),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\n\r\n", "GET", 17),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nA-Trailer: x\r\nB: y\r\n\r\n", "GET", 33),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", "GET", 0),
+        (OK + b"Content-Length: 5\r\n\r\n", "HEAD", 0),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", "HEAD", 0),
+    ],
+)
+def test_a_response_that_comes_in_two_pieces(scripted, response, method, size):
+    with Load(Scenario("x", (Request("/", method),), 1), scripted(response), CORES) as load:
+        found = load.run(0.1)
+    assert found["requests"] > 20
+    assert (found["errors"], found["bad_status"], found["mismatched"], found["resets"]) == (0, 0, 0, 0)
+    assert found["kinds"][0]["bytes"] == size
+    if TIMING in response:
+        assert found["parts"]["p50"]["handler"] == pytest.approx(1250)
+        assert found["parts"]["p50"]["gil"] == pytest.approx(500)
+
+
+@pytest.mark.parametrize("head", [OK + b"\r\n", b"HTTP/1.0 200 OK\r\n\r\n", OK + b"Connection: close\r\n\r\n"])
+def test_a_body_that_ends_with_the_connection(scripted, head):
+    with Load(Scenario("x", (Request("/"),), 1), scripted(head + b"to the end", closes=True), CORES) as load:
+        found = load.run(0.1)
+    assert found["requests"] > 5
+    assert (found["errors"], found["bad_status"], found["mismatched"], found["resets"]) == (0, 0, 0, 0)
+    assert found["kinds"][0]["bytes"] == len(b"to the end")
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HELLO\r\n\r\n",
+        OK + b"Content-Length: x\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
+        OK + b"Content-Length: 99999999999\r\n\r\n",
+    ],
+)
+def test_what_is_no_response_is_an_error(scripted, response):
+    with Load(Scenario("x", (Request("/"),), 1), scripted(response), CORES) as load:
+        found = load.run(0.05)
+    assert found["requests"] == 0
+    assert found["resets"] > 0
