@@ -14,7 +14,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from conftest import BINARY, ROOT, clean_environment
-from oarlock.compare import page, recommend, result, scenarios, server, terminal
+from oarlock.compare import options, page, recommend, result, scenarios, server, terminal
 from oarlock.compare.interpreters import CompareError
 
 SCHEMA = json.loads((ROOT / "docs" / "compare.schema.json").read_text())
@@ -274,8 +274,8 @@ def test_mistakes_in_a_scenario_file(tmp_path, text, message):
         (["--deploy", "gil:1x1"], "two deployments are needed"),
         (["--server-cores", "999"], "core 999 is not among"),
         (["--decide", "speed"], "unknown metric 'speed'"),
-        (["--gil", "/nowhere/python"], "can't be run"),
-        (["--ft", sys.executable], "name an interpreter free-threaded"),
+        (["--gil-python", "/nowhere/python"], "can't be run"),
+        (["--ft-python", sys.executable], "name an interpreter free-threaded"),
         (["--rounds", "3"], "need at least 6"),
         (["no_such_module:app", "--app-dir", "."], "there is no module 'no_such_module'"),
     ],
@@ -285,6 +285,29 @@ def test_mistakes_on_the_command_line(arguments, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("400", 400), ("90s", 90), ("7m", 420), ("1500ms", 1.5), ("0.5", 0.5), ("1.5m", 90), ("1h", 3600)],
+)
+def test_durations_are_as_the_servers_options_have_them(text, value):
+    assert options.seconds(text) == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--time", "7 m"], "'7 m' is not a time like 250ms, 90s, 7m or 1h"),
+        (["--time", "0"], "'0' is not a time"),
+        (["--time", "nan"], "'nan' is not a time"),
+        (["--gil", "allow"], "ambiguous option: --gil could match --gil-python, --gil-venv"),  # that of `oarlock run`
+    ],
+)
+def test_usage(arguments, message):
+    done = tool("compare", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 def test_different_answers_are_seen(tmp_path):

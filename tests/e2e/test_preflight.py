@@ -84,7 +84,7 @@ def scenario_file(folder: Path, *requests: str) -> list[str]:
     return ["--scenarios", str(folder / "s.toml")]
 
 
-SHORT = ("--time", "0.5", "--deploy", "gil:1x1", "--deploy", "ft:1x1")
+SHORT = ("--time", "500ms", "--deploy", "gil:1x1", "--deploy", "ft:1x1")
 
 
 # ---- methods --------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ def installed(tmp_path):
     ("name", "kind", "other"), [("compare", "gil", "ft"), ("tune", "gil", "ft"), ("doctor", "gil", "ft")]
 )
 def test_an_environment_without_oarlock_is_told_first(installed, tmp_path, name, kind, other):
-    command = [sys.executable, "-m", "oarlock", name, "--gil", EXE["gil"], "--ft", EXE["ft"]]
+    command = [sys.executable, "-m", "oarlock", name, "--gil-python", EXE["gil"], "--ft-python", EXE["ft"]]
     command += ["boats:app"] if name == "doctor" else ["--scenario", "quick-json", "--time", "2"]
     env = installed(kind)
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env, cwd=tmp_path)

@@ -98,7 +98,7 @@ def describe(python: str) -> Interpreter:
 
 def find(kind: str, given: str | None, venv: str | None) -> Interpreter:
     """The interpreter of a kind: the one given, that of a virtual environment, the one the build chose, or this one."""
-    option = "--gil" if kind == "gil" else "--ft"
+    option = f"--{kind}-python"
     built = PACKAGE.parent / "build" / f"python-{kind}"
     if venv:
         candidate = str(Path(venv, "bin", "python"))

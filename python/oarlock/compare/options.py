@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,18 @@ print(dumps(import_app(sys.argv[1], sys.argv[4] == "1")))
 type Pythons = dict[str, tuple[Interpreter, str]]  # kind -> interpreter and its virtual environment ("": none)
 
 
+def seconds(text: str) -> float:
+    """A duration as the server's options have it: "400", "400s", "1500ms", "7m". In seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none, or not above 0.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text)
+    if not match or not float(match[1]):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a time like 250ms, 90s, 7m or 1h, above 0")
+    return float(match[1]) * {"ms": 0.001, "m": 60.0, "h": 3600.0}.get(match[2], 1.0)
+
+
 def common(parser: argparse.ArgumentParser, app_needed: bool) -> None:
     """Options that the tools share."""
     parser.add_argument(
@@ -35,9 +48,12 @@ def common(parser: argparse.ArgumentParser, app_needed: bool) -> None:
     parser.add_argument("--app-dir", default=".", metavar="DIR", help="folder that is put in front of sys.path")
     parser.add_argument("--factory", action="store_true", help="the attribute is a function that returns the App")
     parser.add_argument(
-        "--gil", metavar="PYTHON", help="the interpreter with the GIL (default: the one the build chose, or this)"
+        "--gil-python",
+        dest="gil",
+        metavar="PYTHON",
+        help="the interpreter with the GIL (default: the one the build chose, or this)",
     )
-    parser.add_argument("--ft", metavar="PYTHON", help="the free-threaded interpreter")
+    parser.add_argument("--ft-python", dest="ft", metavar="PYTHON", help="the free-threaded interpreter")
     parser.add_argument("--gil-venv", metavar="DIR", help="virtual environment for the interpreter with the GIL")
     parser.add_argument("--ft-venv", metavar="DIR", help="virtual environment for the free-threaded interpreter")
     parser.add_argument(
@@ -48,13 +64,13 @@ def common(parser: argparse.ArgumentParser, app_needed: bool) -> None:
     )
 
 
-def measuring(parser: argparse.ArgumentParser, seconds: float) -> None:
+def measuring(parser: argparse.ArgumentParser, longest: float) -> None:
     parser.add_argument(
         "--time",
-        type=float,
-        default=seconds,
-        metavar="S",
-        help=f"seconds at most for measuring (default: {seconds:.0f})",
+        type=seconds,
+        default=longest,
+        metavar="DURATION",
+        help=f"how long to measure at most, like 90s or 7m (default: {longest:.0f}s)",
     )
     parser.add_argument("--scenarios", type=Path, metavar="FILE", help="TOML file; see --write-scenarios")
     parser.add_argument(
