@@ -211,6 +211,13 @@ def test_a_name_with_the_word_lock_is_one(tmp_path, name):
     assert rules.check([(tmp_path / "m.py", "m.py")]) == []
 
 
+def test_one_of_several_locks_is_one(tmp_path):
+    (tmp_path / "m.py").write_text(LOCKED.format(made="from elsewhere import locks, blocks", name="locks['hits']"))
+    assert rules.check([(tmp_path / "m.py", "m.py")]) == []
+    (tmp_path / "m.py").write_text(LOCKED.format(made="from elsewhere import locks, blocks", name="blocks['hits']"))
+    assert [f.rule for f in rules.check([(tmp_path / "m.py", "m.py")])] == ["read-modify-write"]
+
+
 def test_a_lock_of_any_name_is_known_by_what_made_it(tmp_path):
     (tmp_path / "m.py").write_text(LOCKED.format(made="block = threading.Lock()", name="block"))
     assert rules.check([(tmp_path / "m.py", "m.py")]) == []

@@ -152,7 +152,7 @@ class _Scan(ast.NodeVisitor):
     def _is_lock(self, node: ast.expr) -> bool:
         if isinstance(node, ast.Call):
             return last(dotted(node.func)) == "acquire" and self._is_lock(node.func.value)  # type: ignore[attr-defined]
-        name = dotted(node)
+        name = dotted(node.value if isinstance(node, ast.Subscript) else node)  # one of several: locks[key]
         return (
             name in self.m.locks
             or (self.owner is not None and last(name) in self.owner.locks)
