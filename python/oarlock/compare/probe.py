@@ -13,6 +13,8 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
+STDLIB = os.path.dirname(os.__file__)
+
 
 def _descriptors() -> dict[int, str]:
     found = {}
@@ -48,6 +50,43 @@ def _foreign(folder: Path) -> list[str]:
 def _own(module: Any, app_dir: str) -> bool:
     file = getattr(module, "__file__", None) or ""
     return file.endswith(".py") and os.path.abspath(file).startswith(app_dir + os.sep) and "site-packages" not in file
+
+
+def _note_modules(report: dict[str, Any], before: set[str], known: set[str], app_dir: str) -> None:
+    """Extension modules that are loaded, those that lie beside them in their packages, and the application's own files."""
+    folders = set()
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        if name in before or name == "_oarlock":
+            continue
+        if file.endswith(".so") and not file.startswith(STDLIB + os.sep + "lib-dynload"):
+            report["extensions"].append([name, file])
+        if name not in known and _own(module, app_dir):
+            report["files"].append(file)
+        top = sys.modules.get(name.partition(".")[0])
+        path = getattr(top, "__path__", None)
+        if path and name not in known:
+            folder = Path(next(iter(path)))
+            if not str(folder).startswith(STDLIB) or "site-packages" in str(folder):
+                folders.add(folder)
+    loaded = {path for _, path in report["extensions"]}
+    for folder in sorted(folders):
+        report["late"] += [[name, str(path)] for name, path in _below(folder) if str(path) not in loaded]
+    report["foreign"] = [p for folder in sorted(folders) for p in _foreign(folder)]
+
+
+def _extensions_of(name: str) -> list[list[str]] | None:
+    """Extension modules of a module that the application would import later: found by name, without importing it."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        spec = None
+    origin = getattr(spec, "origin", None) or ""
+    where = list(getattr(spec, "submodule_search_locations", None) or [])
+    entries = [[name, origin]] if origin.endswith(".so") else []
+    if (where and not where[0].startswith(STDLIB + os.sep)) or "site-packages" in (where[0] if where else ""):
+        entries += [[n, str(p)] for n, p in _below(Path(where[0]))]
+    return entries if spec else None
 
 
 def main() -> None:
@@ -88,39 +127,8 @@ def main() -> None:
         if baseline.get(fd) != name
         and (name.startswith("socket:") or (name.startswith("/") and not name.startswith("/dev/")))
     ]
-    folders = set()
-    stdlib = os.path.dirname(os.__file__)
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None) or ""
-        if name in before_modules or name == "_oarlock":
-            continue
-        if file.endswith(".so") and not file.startswith(stdlib + os.sep + "lib-dynload"):
-            report["extensions"].append([name, file])
-        if name not in known and _own(module, app_dir):
-            report["files"].append(file)
-        top = sys.modules.get(name.partition(".")[0])
-        path = getattr(top, "__path__", None)
-        if path and name not in known:
-            folder = Path(next(iter(path)))
-            if not str(folder).startswith(stdlib) or "site-packages" in str(folder):
-                folders.add(folder)
-    loaded = {path for _, path in report["extensions"]}
-    for folder in sorted(folders):
-        report["late"] += [[name, str(path)] for name, path in _below(folder) if str(path) not in loaded]
-    report["foreign"] = [p for folder in sorted(folders) for p in _foreign(folder)]
-    # what the application's own functions would import later: found by name, without importing it
-    report["found"] = {}
-    for name in sys.argv[5:]:
-        try:
-            spec = importlib.util.find_spec(name)
-        except (ImportError, ValueError, AttributeError):
-            spec = None
-        origin = getattr(spec, "origin", None) or ""
-        where = list(getattr(spec, "submodule_search_locations", None) or [])
-        entries = [[name, origin]] if origin.endswith(".so") else []
-        if (where and not where[0].startswith(stdlib + os.sep)) or "site-packages" in (where[0] if where else ""):
-            entries += [[n, str(p)] for n, p in _below(Path(where[0]))]
-        report["found"][name] = entries if spec else None
+    _note_modules(report, before_modules, known, app_dir)
+    report["found"] = {name: _extensions_of(name) for name in sys.argv[5:]}
     out.write(json.dumps(report) + "\n")
     out.flush()
     os._exit(0)  # threads and atexit handlers of the application's do not matter any more
