@@ -45,7 +45,7 @@ struct kind {
     char status_line[STATUS_LINE];
     char length_line[48];                  /* its Content-Length line */
     uint64_t good, bad_status, mismatched; /* since the last run began */
-    int last_status;
+    int learned_status, last_status;
     struct histogram latency;
 };
 

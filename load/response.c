@@ -74,7 +74,7 @@ struct response response_at(const struct kind *k, const char *p, size_t len, boo
         memcmp(p + k->length_at, k->length_line, k->length_len) == 0) {
         /* as the first one was: nothing but a date differs in the head */
         return (struct response){.len = total,
-                                 .status = k->last_status,
+                                 .status = k->learned_status,
                                  .body = p + k->head_len,
                                  .body_len = k->body_len};
     }
@@ -90,7 +90,7 @@ static void learn(struct kind *k, const struct response *r)
     }
     memcpy(k->body, r->body, r->body_len);
     k->body_len = r->body_len;
-    k->last_status = r->status;
+    k->learned_status = r->status;
     k->learned = true;
     size_t head_len = (size_t)(r->body - r->head);
     const char *line = r->head;
@@ -112,9 +112,9 @@ static void learn(struct kind *k, const struct response *r)
 bool response_check(struct kind *k, const struct response *r)
 {
     bool good = is_ok(k, r->status);
+    k->last_status = r->status;
     if (!good) {
         k->bad_status++;
-        k->last_status = r->status;
         return false;
     }
     if (!k->learned) {

@@ -37,6 +37,16 @@ async def fails():
     raise HTTPException(503)
 
 
+flaky_calls = itertools.count(1)
+
+
+@app.get("/flaky", blocking=False)
+def flaky():
+    if next(flaky_calls) == 3:
+        raise HTTPException(503)
+    return {"n": 1}
+
+
 @app.get("/chunks")
 async def chunks():
     async def parts():
@@ -85,6 +95,12 @@ def test_a_body_that_changes_is_counted_unless_it_may(server):
 def test_a_status_that_was_not_expected_is_counted(server):
     assert run(server, Request("/fails"))["bad_status"] > 10
     assert run(server, Request("/fails", status=503))["bad_status"] == 0
+
+
+def test_one_wrong_status_does_not_count_for_those_that_follow(server):
+    found = run(server, Request("/flaky"), connections=1)
+    assert found["completed"] > 100
+    assert (found["bad_status"], found["mismatched"]) == (1, 0)
 
 
 def test_kinds_come_in_the_proportion_of_their_weights(server):
