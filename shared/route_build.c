@@ -150,6 +150,7 @@ static enum oar_status end_route(struct builder *b, uint32_t node, const struct 
         }
     }
     n->allow |= (uint16_t)(n->allow & 1u << OAR_GET ? 1u << OAR_HEAD : 0);
+    node_at(b, 0)->allow |= n->allow;
     return OAR_OK;
 }
 
@@ -309,7 +310,7 @@ enum oar_status oar_route_build(const struct oar_routes *routes, struct oar_buil
                                 struct oar_err *err)
 {
     struct builder b = {.in = routes, .err = err};
-    struct oar_rt_node root = {.via = OAR_EDGE_PATH};
+    struct oar_rt_node root = {.via = OAR_EDGE_PATH, .allow = 1u << OAR_OPTIONS_M};
     enum oar_status status = check_size(routes, err);
     *out = (struct oar_built){0};
     oar_buf_put(&b.nodes, &root, sizeof root);

@@ -270,7 +270,13 @@ enum oar_match_result oar_route_match(const void *table, enum oar_method method,
     }
     out->route = NULL;
     out->allow = 0;
-    if (path.len == 0 || path.ptr[0] != '/' || !cut(path, &s)) {
+    if (OAR_UNLIKELY(path.len == 0 || path.ptr[0] != '/')) { /* RFC 9110 section 9.3.7 */
+        out->allow = ((const struct oar_rt_node *)(const void *)((const char *)table +
+                                                                 oar_rt(table)->nodes_off))
+                         ->allow;
+        return method == OAR_OPTIONS_M ? OAR_MATCH_OPTIONS : OAR_MATCH_NONE;
+    }
+    if (!cut(path, &s)) {
         return OAR_MATCH_NONE;
     }
     find(table, method, &s, out);

@@ -157,10 +157,24 @@ static void from_rfc7239(const struct oar_networks *trusted, const struct oar_re
     }
 }
 
+/* The authority of a target in absolute form; empty: it has another form. */
+static struct oar_slice target_host(const struct oar_request *r)
+{
+    struct oar_slice host = {"", 0};
+    if (OAR_UNLIKELY(r->path_off > 0 && r->head[r->path_off - 1] != ' ')) {
+        const char *end = r->head + r->head_len;
+        const char *colon = memchr(r->head, ':', r->head_len); /* no method has one */
+        if (colon && end - colon > 3) {
+            host = (struct oar_slice){colon + 3, oar_host_span(colon + 3, end)};
+        }
+    }
+    return host;
+}
+
 void oar_forwarded(enum oar_forwarded which, const struct oar_networks *trusted,
                    const struct oar_peer *peer, const struct oar_request *r, struct oar_origin *out)
 {
-    *out = (struct oar_origin){.peer = *peer};
+    *out = (struct oar_origin){.peer = *peer, .host = target_host(r)};
     if (which == OAR_FORWARDED_OFF || !oar_networks_have(trusted, peer)) {
         return;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Chunked bodies, strictly: RFC 9112 section 7.1.
- *   SIZE -> [EXTENSION] -> SIZE_LF -> DATA -> DATA_CR -> DATA_LF -> SIZE ...
+ *   SIZE -> [extensions] -> SIZE_LF -> DATA -> DATA_CR -> DATA_LF -> SIZE ...
+ *   extensions (section 7.1.1): (";" name ["=" (token | quoted)])*, white space around ";" and "="
  *   size 0: SIZE_LF -> LINE_START -> (NAME -> VALUE -> LINE_LF -> LINE_START)* -> LAST_LF -> done
  * Process: worker, and the fuzz target. Owns nothing. Never allocates; extensions and trailers are
  * bounded and thrown away, never merged into the header fields. */
@@ -11,7 +12,15 @@
 enum state {
     SIZE_FIRST, /* the first digit */
     SIZE,
-    EXTENSION,
+    BEFORE_SEMICOLON, /* white space; ";" must follow */
+    BEFORE_NAME,      /* behind ";" */
+    EXT_NAME,
+    BEHIND_NAME,  /* white space; ";" or "=" must follow */
+    BEFORE_VALUE, /* behind "=" */
+    EXT_VALUE,
+    QUOTED,
+    QUOTED_PAIR, /* behind a backslash */
+    BEHIND_QUOTED,
     SIZE_LF,
     DATA,
     DATA_CR,
@@ -39,6 +48,30 @@ static unsigned hex_value(unsigned char b)
     return b <= '9' ? (unsigned)b - '0' : (b | 0x20u) - 'a' + 10u;
 }
 
+/* Of a byte in a chunk's line. */
+enum kind { CR, BLANK, SEMICOLON, EQUALS, QUOTE, BACKSLASH, TOKEN, TEXT, OTHER, KINDS };
+
+static enum kind kind_of(unsigned char b)
+{
+    enum kind kind = OTHER;
+    switch (b) {
+    case '\r': kind = CR; break;
+    case ' ':
+    case '\t': kind = BLANK; break;
+    case ';': kind = SEMICOLON; break;
+    case '=': kind = EQUALS; break;
+    case '"': kind = QUOTE; break;
+    case '\\': kind = BACKSLASH; break;
+    default:
+        if (oar_is(b, OAR_TOKEN)) {
+            kind = TOKEN;
+        } else if (oar_is(b, OAR_VALUE)) {
+            kind = TEXT;
+        }
+    }
+    return kind;
+}
+
 /* Each takes one byte. false: refused. */
 static bool size_byte(struct oar_chunks *c, unsigned char b)
 {
@@ -48,19 +81,45 @@ static bool size_byte(struct oar_chunks *c, unsigned char b)
         c->state = SIZE;
         return true;
     }
-    REFUSE_IF(CHUNK_SIZE, c->state == SIZE_FIRST || (b != '\r' && b != ';'));
-    c->state = b == ';' ? EXTENSION : SIZE_LF;
+    enum kind kind = kind_of(b);
+    REFUSE_IF(CHUNK_SIZE, c->state == SIZE_FIRST || kind > SEMICOLON);
+    static const uint8_t next[KINDS] = {
+        [CR] = SIZE_LF, [BLANK] = BEFORE_SEMICOLON, [SEMICOLON] = BEFORE_NAME};
+    c->state = next[kind];
     c->line = 0;
     return true;
 }
 
 static bool extension_byte(struct oar_chunks *c, unsigned char b)
 {
-    if (b == '\r') {
-        c->state = SIZE_LF;
-        return true;
-    }
-    REFUSE_IF(CHUNK_EXTENSION, !oar_is(b, OAR_VALUE) || ++c->line > MAX_EXTENSION);
+    static const uint8_t next[SIZE_LF][KINDS] = {
+        /* SIZE_FIRST: refused */
+        [BEFORE_SEMICOLON] = {[BLANK] = BEFORE_SEMICOLON, [SEMICOLON] = BEFORE_NAME},
+        [BEFORE_NAME] = {[BLANK] = BEFORE_NAME, [TOKEN] = EXT_NAME},
+        [EXT_NAME] = {[CR] = SIZE_LF,
+                      [BLANK] = BEHIND_NAME,
+                      [SEMICOLON] = BEFORE_NAME,
+                      [EQUALS] = BEFORE_VALUE,
+                      [TOKEN] = EXT_NAME},
+        [BEHIND_NAME] = {[BLANK] = BEHIND_NAME, [SEMICOLON] = BEFORE_NAME, [EQUALS] = BEFORE_VALUE},
+        [BEFORE_VALUE] = {[BLANK] = BEFORE_VALUE, [QUOTE] = QUOTED, [TOKEN] = EXT_VALUE},
+        [EXT_VALUE] = {[CR] = SIZE_LF,
+                       [BLANK] = BEFORE_SEMICOLON,
+                       [SEMICOLON] = BEFORE_NAME,
+                       [TOKEN] = EXT_VALUE},
+        [QUOTED] = {[BLANK] = QUOTED,
+                    [SEMICOLON] = QUOTED,
+                    [EQUALS] = QUOTED,
+                    [QUOTE] = BEHIND_QUOTED,
+                    [BACKSLASH] = QUOTED_PAIR,
+                    [TOKEN] = QUOTED,
+                    [TEXT] = QUOTED},
+        [QUOTED_PAIR] = {[BLANK... TEXT] = QUOTED},
+        [BEHIND_QUOTED] = {[CR] = SIZE_LF, [BLANK] = BEFORE_SEMICOLON, [SEMICOLON] = BEFORE_NAME},
+    };
+    uint8_t to = next[c->state][kind_of(b)];
+    REFUSE_IF(CHUNK_EXTENSION, to == SIZE_FIRST || ++c->line > MAX_EXTENSION);
+    c->state = to;
     return true;
 }
 
@@ -116,7 +175,6 @@ static bool frame_byte(struct oar_chunks *c, unsigned char b)
     switch (c->state) {
     case SIZE_FIRST:
     case SIZE: ok = size_byte(c, b); break;
-    case EXTENSION: ok = extension_byte(c, b); break;
     case SIZE_LF:
         REFUSE_IF(CHUNK_LINE_END, b != '\n');
         c->state = c->left ? DATA : LINE_START;
@@ -129,7 +187,7 @@ static bool frame_byte(struct oar_chunks *c, unsigned char b)
         REFUSE_IF(CHUNK_END, b != '\n');
         c->state = SIZE_FIRST;
         break;
-    default: ok = trailer_byte(c, b); break;
+    default: ok = c->state < SIZE_LF ? extension_byte(c, b) : trailer_byte(c, b);
     }
     return ok;
 }

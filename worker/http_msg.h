@@ -15,8 +15,9 @@ struct oar_exchange;
 /* Who speaks, and to what: behind proxies not the connection's peer. */
 struct oar_origin {
     struct oar_peer peer;
-    bool https;            /* the client spoke TLS with a proxy */
-    struct oar_slice host; /* as the client named it; empty: the Host field holds */
+    bool https; /* the client spoke TLS with a proxy */
+    struct oar_slice
+        host; /* what an absolute target or a proxy names; empty: the Host field holds */
 };
 
 /* A header field; offsets from struct oar_request.head. Names are as the client spelt them. */

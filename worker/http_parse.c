@@ -15,7 +15,7 @@ struct head {
     const char *start, *at, *end;
     const struct oar_parse_limits *limits;
     struct oar_parsed *out;
-    struct oar_slice host; /* value of the Host field */
+    uint32_t host_field; /* index of the Host field, when hosts is not 0 */
     unsigned hosts, lengths, codings;
     bool close, keep_alive; /* options of the Connection field */
 };
@@ -89,12 +89,15 @@ static enum step read_target(struct head *h, struct oar_slice *target_host)
     REFUSE_IF(TARGET_FORM, p[0] != '/' && skip == 0 && !(star && out->method == OAR_OPTIONS_M));
     const char *question = memchr(p + skip, '?', len - skip);
     REFUSE_IF(TARGET_FRAGMENT, memchr(p, '#', len) != NULL);
-    out->target_off = (uint32_t)(p - h->start);
-    out->target_len = (uint32_t)len;
-    out->path_off = out->target_off + (uint32_t)skip;
+    out->path_off = (uint32_t)(p + skip - h->start);
     out->path_len = (uint32_t)(question ? question - p - (ptrdiff_t)skip : (ptrdiff_t)(len - skip));
     out->query_off = out->path_off + out->path_len + (question ? 1 : 0);
     out->query_len = question ? (uint32_t)(p + len - question - 1) : 0;
+    if (skip > 0 && out->path_len == 0 && (question || out->method != OAR_OPTIONS_M)) {
+        /* RFC 9110 section 4.2.3: an empty path is "/"; the slash before the authority is one */
+        out->path_off = (uint32_t)(target_host->ptr - 1 - h->start);
+        out->path_len = 1;
+    }
     h->at += len + 1;
     return GO_ON;
 }
@@ -114,9 +117,9 @@ static enum step read_version(struct head *h)
     }
     bool digits = p[5] >= '0' && p[5] <= '9' && p[6] == '.' && p[7] >= '0' && p[7] <= '9';
     REFUSE_IF(VERSION_SYNTAX, !digits);
-    REFUSE_IF(VERSION_NUMBER, p[5] != '1' || p[7] > '1');
+    REFUSE_IF(VERSION_NUMBER, p[5] != '1');
     REFUSE_IF(LINE_END, p[8] != '\r' || p[9] != '\n');
-    h->out->minor = (uint8_t)(p[7] - '0');
+    h->out->minor = p[7] > '0'; /* RFC 9110 section 2.5: a higher minor version is read as 1.1 */
     h->at += 10;
     return GO_ON;
 }
@@ -155,6 +158,45 @@ static enum step content_length(struct head *h, struct oar_slice value)
     return GO_ON;
 }
 
+static size_t spaces(const char *p, const char *end)
+{
+    const char *at = p;
+    while (at < end && *at == ' ') {
+        at++;
+    }
+    return (size_t)(at - p);
+}
+
+/* A list of codings: RFC 9112 sections 6.1 and 7. Only "chunked" alone is taken. Refused as framing
+ * that nobody can read (400): a list that does not end with chunked, names chunked twice or with a
+ * parameter, or has an element that is empty or no token; as not implemented (501): other codings
+ * before it. */
+static enum step transfer_codings(struct head *h, struct oar_slice list)
+{
+    const char *p = list.ptr;
+    const char *end = p + list.len;
+    bool chunked = false;
+    bool more = true;
+    REFUSE_IF(CODING_DOUBLE, ++h->codings > 1);
+    REFUSE_IF(CODING_IN_1_0, h->out->minor == 0);
+    while (more) {
+        const char *comma = memchr(p, ',', (size_t)(end - p));
+        const char *stop = comma ? comma : end;
+        p += spaces(p, stop);
+        size_t name = oar_span(p, stop, OAR_TOKEN);
+        const char *behind = p + name + spaces(p + name, stop);
+        REFUSE_IF(CODING_FINAL, chunked || name == 0 || (behind < stop && *behind != ';'));
+        chunked = name == 7 && oar_is_name(p, "chunked", 7);
+        REFUSE_IF(CODING_FINAL, chunked && behind < stop);
+        more = comma != NULL;
+        p = stop + more;
+    }
+    REFUSE_IF(CODING_FINAL, !chunked);
+    REFUSE_IF(CODING_KNOWN, list.len != 7);
+    h->out->chunked = true;
+    return GO_ON;
+}
+
 /* The fields that concern the server, told apart by the length of their names. `raw` is the value
  * with the white space around it. */
 static enum step known_field(struct head *h, const char *name, size_t name_len,
@@ -165,7 +207,7 @@ static enum step known_field(struct head *h, const char *name, size_t name_len,
         if (oar_is_name(name, "host", 4)) {
             REFUSE_IF(HOST_DOUBLE, ++h->hosts > 1);
             REFUSE_IF(HOST_SYNTAX, oar_host_span(value.ptr, value.ptr + value.len) < value.len);
-            h->host = value;
+            h->host_field = h->out->n_fields - 1;
         }
         break;
     case 6:
@@ -181,18 +223,14 @@ static enum step known_field(struct head *h, const char *name, size_t name_len,
         break;
     case 14:
         if (oar_is_name(name, "content-length", 14)) {
-            REFUSE_IF(FRAMING_TAB, memchr(raw.ptr, '\t', raw.len));
             return content_length(h, value);
         }
         break;
     case 17:
         if (oar_is_name(name, "transfer-encoding", 17)) {
             /* white space by RFC 9110 5.6.3, but parsers in use take it for a part of the value */
-            REFUSE_IF(FRAMING_TAB, memchr(raw.ptr, '\t', raw.len));
-            REFUSE_IF(CODING_DOUBLE, ++h->codings > 1);
-            REFUSE_IF(CODING_IN_1_0, h->out->minor == 0);
-            REFUSE_IF(CODING_KNOWN, value.len != 7 || !oar_is_name(value.ptr, "chunked", 7));
-            h->out->chunked = true;
+            REFUSE_IF(CODING_TAB, memchr(raw.ptr, '\t', raw.len));
+            return transfer_codings(h, value);
         }
         break;
     default: break;
@@ -251,13 +289,16 @@ static enum step read_end(struct head *h, struct oar_slice target_host)
     REFUSE_IF(FIELD_END, h->at[1] != '\n');
     h->at += 2;
     REFUSE_IF(HOST_MISSING, h->hosts == 0 && out->minor == 1);
-    REFUSE_IF(TARGET_HOST, target_host.len > 0 && h->hosts > 0 &&
-                               (target_host.len != h->host.len ||
-                                strncasecmp(target_host.ptr, h->host.ptr, h->host.len) != 0));
     REFUSE_IF(LENGTH_REQUIRED,
               out->minor == 0 && h->lengths == 0 &&
                   (out->method == OAR_POST || out->method == OAR_PUT || out->method == OAR_PATCH));
     REFUSE_IF(LENGTH_AND_CODING, h->lengths > 0 && h->codings > 0);
+    if (OAR_UNLIKELY(target_host.len > 0 && h->hosts > 0)) {
+        /* RFC 9112 section 3.2.2: the Host field is ignored, the target says which host is meant */
+        struct oar_field *f = &out->fields[h->host_field];
+        f->value_off = (uint32_t)(target_host.ptr - h->start);
+        f->value_len = (uint32_t)target_host.len;
+    }
     out->keep_alive = !h->close && (out->minor == 1 || h->keep_alive);
     out->head_len = (uint32_t)(h->at - h->start);
     return GO_ON;

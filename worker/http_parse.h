@@ -22,8 +22,7 @@ struct oar_parse_limits {
 struct oar_parsed {
     struct oar_field *fields; /* the caller's room for max_fields */
     uint32_t n_fields;
-    uint32_t target_off, target_len;
-    uint32_t path_off, path_len, query_off, query_len;
+    uint32_t path_off, path_len, query_off, query_len; /* no path: OPTIONS of the server */
     uint32_t head_len;
     uint8_t method, minor;
     bool keep_alive, chunked, expects_100;

@@ -76,7 +76,9 @@ struct oar_rt_node {
     uint32_t edge[OAR_EDGES]; /* node index of the child behind each kind of parameter; 0: none */
     uint32_t parent;
     uint16_t route[OAR_METHODS]; /* that ends here: index + 1; 0: method not allowed */
-    uint16_t allow; /* bit mask, HEAD and OPTIONS as answered included; 0: no route ends here */
+    uint16_t
+        allow; /* bit mask, HEAD and OPTIONS as answered included; 0: no route ends here. In the
+                       root, where none can end: of all routes together */
     uint16_t seg_len;
     uint8_t edges; /* which there are: bit oar_rt_rank(edge) */
     uint8_t via;   /* enum oar_edge that leads here */
@@ -111,9 +113,9 @@ struct oar_route_table; /* the mapped bytes; starts with struct oar_rt_header */
 
 enum oar_match_result {
     OAR_MATCH_FOUND,
-    OAR_MATCH_NONE,     /* 404 */
-    OAR_MATCH_METHOD,   /* 405; allow is set */
-    OAR_MATCH_OPTIONS,  /* OPTIONS on a path that has other methods; allow is set */
+    OAR_MATCH_NONE,    /* 404 */
+    OAR_MATCH_METHOD,  /* 405; allow is set */
+    OAR_MATCH_OPTIONS, /* OPTIONS of the server, or of a path that has other methods; allow is set */
     OAR_MATCH_REDIRECT, /* 307: the path with its last slash added or taken away exists */
 };
 
@@ -127,8 +129,8 @@ struct oar_match {
 
 /* Is this a table that this version can read? Checks every offset and index once. */
 enum oar_status oar_route_check(const void *bytes, size_t size, struct oar_err *err);
-/* `path` starts with "/" and has no query. `scratch` holds the decoded path: at least path.len
- * bytes. */
+/* `path` starts with "/" and has no query; for OPTIONS of the server in general it is "*" or empty.
+ * `scratch` holds the decoded path: at least path.len bytes. */
 enum oar_match_result oar_route_match(const void *table, enum oar_method method,
                                       struct oar_slice path, char *scratch, struct oar_match *out);
 

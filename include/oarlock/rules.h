@@ -14,9 +14,8 @@
     RULE(TARGET_LENGTH, 414, "9110 15.5.15", "the target is longer than --max-target")             \
     RULE(TARGET_FORM, 400, "9112 3.2", "the target is neither a path, an http URL nor * for OPTIONS") \
     RULE(TARGET_FRAGMENT, 400, "9112 3.2", "a fragment (#) in the target")                         \
-    RULE(TARGET_HOST, 400, "9112 3.2.2", "the target's host differs from the Host field")          \
     RULE(VERSION_SYNTAX, 400, "9112 2.3", "the request line does not end with a space and HTTP/1.1") \
-    RULE(VERSION_NUMBER, 505, "9110 15.6.6", "the version is neither HTTP/1.0 nor HTTP/1.1")       \
+    RULE(VERSION_NUMBER, 505, "9110 15.6.6", "the major version of HTTP is not 1")                  \
     RULE(LINE_END, 400, "9112 2.2", "the request line does not end with CRLF")                     \
     RULE(HEAD_LENGTH, 431, "6585 5", "the head is longer than --max-head")                         \
     RULE(FIELD_COUNT, 431, "6585 5", "more header fields than --max-fields")                       \
@@ -32,13 +31,14 @@
     RULE(LENGTH_AND_CODING, 400, "9112 6.1", "both Content-Length and Transfer-Encoding")          \
     RULE(CODING_IN_1_0, 400, "9112 6.1", "Transfer-Encoding in an HTTP/1.0 request")               \
     RULE(CODING_DOUBLE, 400, "9112 6.1", "more than one Transfer-Encoding field")                  \
+    RULE(CODING_FINAL, 400, "9112 6.3", "chunked is not the last transfer coding, once and without parameters") \
     RULE(CODING_KNOWN, 501, "9112 6.1", "a transfer coding other than chunked")                    \
-    RULE(FRAMING_TAB, 400, "9112 11.2", "a tab around Content-Length or Transfer-Encoding")        \
+    RULE(CODING_TAB, 400, "9112 11.2", "a tab around Transfer-Encoding or inside it")              \
     RULE(LENGTH_REQUIRED, 411, "9110 15.5.12", "an HTTP/1.0 POST, PUT or PATCH without Content-Length") \
     RULE(EXPECTATION, 417, "9110 10.1.1", "an expectation other than 100-continue")                \
     RULE(CHUNK_SIZE, 400, "9112 7.1", "a chunk's size is not a hexadecimal number")                \
     RULE(CHUNK_OVERFLOW, 413, "9112 7.1", "a chunk's size is beyond any limit")                    \
-    RULE(CHUNK_EXTENSION, 400, "9112 7.1.1", "chunk extensions too long, or with control characters") \
+    RULE(CHUNK_EXTENSION, 400, "9112 7.1.1", "a chunk extension that is too long or not ;name=value") \
     RULE(CHUNK_LINE_END, 400, "9112 7.1", "a chunk's size line does not end with CRLF")            \
     RULE(CHUNK_END, 400, "9112 7.1", "a chunk's data is not followed by CRLF")                     \
     RULE(TRAILER_LENGTH, 431, "9112 7.1.2", "trailers longer than --max-head")                     \

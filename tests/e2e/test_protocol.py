@@ -142,6 +142,31 @@ def test_pipelining_behind_a_large_body(plain):
     assert responses(got) == [(200, body)] * 3 + [(200, b'"x"')]
 
 
+def test_options_of_the_server(plain):
+    """RFC 9110 section 9.3.7; RFC 9112 section 3.2.4: an empty path in absolute form means the same."""
+    for target in (b"*", b"http://a", b"https://a:8"):
+        got = plain.raw(b"OPTIONS " + target + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert got.startswith(b"HTTP/1.1 204 No Content\r\n"), got
+        allow = re.search(rb"\r\nallow: ([^\r]*)", got)
+        assert allow and {b"GET", b"HEAD", b"POST", b"OPTIONS"} <= set(allow[1].split(b", ")), got
+
+
+def test_absolute_target(plain):
+    """RFC 9112 section 3.2.2: its host counts, not the Host field's; an empty path is "/"."""
+
+    def get(target: bytes, version: bytes = b"1.1", host: bytes = b"Host: a:8\r\n") -> bytes:
+        return plain.raw(b"GET " + target + b" HTTP/" + version + b"\r\n" + host + b"Connection: close\r\n\r\n")
+
+    assert b'"url":"http://a:8/who"' in get(b"/who")
+    for seen in (get(b"http://b:9/who"), get(b"http://b:9/who", b"1.0"), get(b"http://b:9/who", b"1.0", b"")):
+        assert b'"url":"http://b:9/who"' in seen
+        assert b'"base_url":"http://b:9/"' in seen
+    assert get(b"http://b:9/host").endswith(b'"b:9"')
+    whole = re.sub(rb"\r\ndate: [^\r]*", b"", get(b"/"))
+    assert re.sub(rb"\r\ndate: [^\r]*", b"", get(b"http://a:8")) == whole
+    assert re.sub(rb"\r\ndate: [^\r]*", b"", get(b"http://a:8?x=1")) == whole
+
+
 def test_head_has_the_length_but_no_body(plain):
     with plain.connect() as s:
         s.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\nGET /users/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")

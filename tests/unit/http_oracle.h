@@ -32,11 +32,13 @@ static int oracle_head(http_parser *h)
 }
 
 /* http-parser takes any name that begins with "Transfer-Encoding" for that field, and
- * Proxy-Connection for Connection (seen in 2.9.4). */
+ * Proxy-Connection for Connection, and refuses a tab behind Content-Length, which is optional white
+ * space (RFC 9110 section 5.6.3; seen in 2.9.4). */
 static bool oracle_is_mistaken(const struct oar_parsed *p, const char *bytes)
 {
     static const char name[] = "transfer-encoding";
     static const char proxy[] = "proxy-connection";
+    static const char length[] = "content-length";
     bool mistaken = false;
     for (uint32_t i = 0; i < p->n_fields; i++) {
         const struct oar_field *f = &p->fields[i];
@@ -44,6 +46,10 @@ static bool oracle_is_mistaken(const struct oar_parsed *p, const char *bytes)
                                 oar_is_name(bytes + f->name_off, name, sizeof name - 1));
         mistaken = mistaken || (f->name_len == sizeof proxy - 1 &&
                                 oar_is_name(bytes + f->name_off, proxy, sizeof proxy - 1));
+        const char *behind = bytes + f->value_off + f->value_len;
+        mistaken = mistaken || (f->name_len == sizeof length - 1 &&
+                                oar_is_name(bytes + f->name_off, length, sizeof length - 1) &&
+                                behind[strspn(behind, " ")] == '\t');
     }
     return mistaken;
 }
@@ -76,7 +82,7 @@ static const char *oracle_disagrees(const struct oar_parse_limits *limits, const
         why = "whether the connection stays";
     } else if (o.chunked != p.chunked || (!p.chunked && o.length != p.content_length)) {
         why = "the framing of the body";
-    } else if (h.http_minor != p.minor) {
+    } else if (OAR_MIN(h.http_minor, 1) != p.minor) {
         why = "the version";
     }
     return why;

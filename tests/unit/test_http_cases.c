@@ -183,6 +183,35 @@ static void every_truncation_is_incomplete_or_refused_for_good(void **state)
     }
 }
 
+/* What the fields say of the host, and the path, of one request. */
+static void host_is(const char *head, const char *expected)
+{
+    struct oar_field fields[100];
+    struct oar_parsed p = {.fields = fields};
+    char seen[200] = "none";
+    assert_int_equal(oar_parse_head(&limits, head, strlen(head), &p), OAR_PARSE_MESSAGE);
+    for (uint32_t i = 0; i < p.n_fields; i++) {
+        if (fields[i].name_len == 4 && oar_is_name(head + fields[i].name_off, "host", 4)) {
+            snprintf(seen, sizeof seen, "%.*s", (int)fields[i].value_len,
+                     head + fields[i].value_off);
+        }
+    }
+    assert_string_equal(seen, expected);
+}
+
+/* RFC 9112 section 3.2.2: the received Host field is ignored. */
+static void an_absolute_target_says_the_host(void **state)
+{
+    (void)state;
+    host_is("GET /x HTTP/1.1\r\nHost: a\r\n\r\n", "a");
+    host_is("GET http://b/x HTTP/1.1\r\nHost: a\r\n\r\n", "b");
+    host_is("GET http://b:81/x HTTP/1.1\r\nX: y\r\nHost: a:80\r\nZ: Host\r\n\r\n", "b:81");
+    host_is("GET https://[::1]:8?q HTTP/1.1\r\nHost:\r\n\r\n", "[::1]:8");
+    host_is("OPTIONS http://b HTTP/1.1\r\nHost: a\r\n\r\n", "b");
+    host_is("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "a");
+    host_is("GET http://b/ HTTP/1.0\r\nX: y\r\n\r\n", "none");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +219,7 @@ int main(void)
         cmocka_unit_test(refused),
         cmocka_unit_test(smuggling),
         cmocka_unit_test(every_rule_has_a_case),
+        cmocka_unit_test(an_absolute_target_says_the_host),
         cmocka_unit_test(every_truncation_is_incomplete_or_refused_for_good),
     };
     return cmocka_run_group_tests_name("http_cases", tests, NULL, NULL);

@@ -110,6 +110,15 @@ static void methods(void **state)
     assert_string_equal(who(OAR_OPTIONS_M, "/x"), "options");
     assert_string_equal(who(OAR_METHOD_OTHER, "/x"), "method");
     assert_string_equal(who(OAR_GET, "/y"), "method");
+    /* the server in general: RFC 9110 section 9.3.7 */
+    assert_int_equal(BUILD("GET /a", "POST,PUT /b/{x}"), OAR_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(who(OAR_OPTIONS_M, i ? "*" : ""), "options");
+        assert_int_equal(found.allow, 1u << OAR_GET | 1u << OAR_HEAD | 1u << OAR_POST |
+                                          1u << OAR_PUT | 1u << OAR_OPTIONS_M);
+        assert_string_equal(who(OAR_GET, i ? "*" : ""), "none");
+    }
+    assert_string_equal(who(OAR_OPTIONS_M, "/*"), "none");
 }
 
 static void decoding(void **state)

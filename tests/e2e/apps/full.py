@@ -390,6 +390,11 @@ def sub_slash(x: str):
 app.include_router(sub, prefix="/v1")
 
 
+@app.get("/host", blocking=False)
+def host(request: Request):
+    return request.headers["host"]
+
+
 @app.get("/who", blocking=False)
 def who(request: Request):
     return {"client": request.client, "url": str(request.url), "base_url": str(request.base_url)}
