@@ -264,11 +264,42 @@ static enum oar_status check_target(const struct oar_config *cfg, struct oar_err
     return oar_err_set(err, "no application was named: give module:attribute, such as main:app");
 }
 
-enum oar_forwarded oar_config_forwarded(const struct oar_config *cfg)
+static bool list_has(const char *list, const char *word)
 {
-    return strcmp(cfg->proxy_headers, "x-forwarded") == 0 ? OAR_FORWARDED_X
-           : strcmp(cfg->proxy_headers, "forwarded") == 0 ? OAR_FORWARDED_RFC7239
-                                                          : OAR_FORWARDED_OFF;
+    size_t len = strlen(word);
+    bool found = false;
+    for (; *list && !found; list += strcspn(list, ","), list += *list == ',') {
+        found = strcspn(list, ",") == len && memcmp(list, word, len) == 0;
+    }
+    return found;
+}
+
+struct oar_forwarding oar_config_forwarded(const struct oar_config *cfg)
+{
+    struct oar_forwarding how = {.client = list_has(cfg->proxy_fields, "for"),
+                                 .scheme = list_has(cfg->proxy_fields, "proto"),
+                                 .host = list_has(cfg->proxy_fields, "host")};
+    if (strcmp(cfg->proxy_headers, "x-forwarded") == 0) {
+        how.which = OAR_FORWARDED_X;
+    } else if (strcmp(cfg->proxy_headers, "forwarded") == 0) {
+        how.which = OAR_FORWARDED_RFC7239;
+    }
+    return how;
+}
+
+static enum oar_status check_proxy_fields(const char *text, struct oar_err *err)
+{
+    for (const char *p = text; *p; p += *p == ',') {
+        size_t len = strcspn(p, ",");
+        char word[8];
+        snprintf(word, sizeof word, "%.*s", (int)OAR_MIN(len, sizeof word - 1), p);
+        if (!list_has("for,proto,host", word) || strlen(word) != len) {
+            return oar_err_set(err, "--proxy-fields: '%s' is not a list of for, proto and host",
+                               text);
+        }
+        p += len;
+    }
+    return OAR_OK;
 }
 
 /* Options whose text has a form of its own. */
@@ -278,6 +309,9 @@ static enum oar_status check_words(const struct oar_config *cfg, struct oar_err 
     if (*cfg->unix_mode == '\0' || strspn(cfg->unix_mode, "01234567") != strlen(cfg->unix_mode) ||
         strlen(cfg->unix_mode) > 4) {
         return oar_err_set(err, "--unix-mode: '%s' is no mode in octal, like 660", cfg->unix_mode);
+    }
+    if (check_proxy_fields(cfg->proxy_fields, err) != OAR_OK) {
+        return OAR_ERR;
     }
     return oar_networks_parse(cfg->trusted_proxies, "--trusted-proxies", &networks, err);
 }

@@ -3,7 +3,8 @@
  * 7239), one of the two and never both, because a proxy that writes the one passes the other on as
  * the client sent it. Process: worker, any thread. Owns nothing. Never believes a hop that a proxy
  * it does not trust has written: hops are read from the nearest one, and reading stops behind the
- * first that is not trusted. Bounded: the nearest MAX_HOPS elements count. */
+ * first that is not trusted. Never takes a proxy for the client: hops that end at a trusted address
+ * name nobody. Bounded: the nearest MAX_HOPS elements count. */
 #include <strings.h>
 #include <sys/socket.h>
 
@@ -29,25 +30,63 @@ static struct oar_slice trim(struct oar_slice s)
     return s;
 }
 
-/* Up to the separator that stands outside of quotes; the rest stays in `from`. */
-static struct oar_slice cut(struct oar_slice *from, char separator)
+/* Index of the first separator outside of quotes (RFC 9110 section 5.6.4); the length: none.
+ * `*open`: the text ends inside of quotes. */
+static size_t unquoted(struct oar_slice s, char separator, bool *open)
 {
     bool quoted = false;
     size_t i = 0;
-    for (; i < from->len && (quoted || from->ptr[i] != separator); i++) {
-        if (quoted && from->ptr[i] == '\\') {
-            i += i + 1 < from->len;
-        } else if (from->ptr[i] == '"') {
+    for (; i < s.len && (quoted || s.ptr[i] != separator); i++) {
+        if (quoted && s.ptr[i] == '\\') {
+            i += i + 1 < s.len;
+        } else if (s.ptr[i] == '"') {
             quoted = !quoted;
         }
     }
-    struct oar_slice piece = {from->ptr, OAR_MIN(i, from->len)};
-    size_t skip = OAR_MIN(i + 1, from->len);
+    *open = quoted;
+    return OAR_MIN(i, s.len);
+}
+
+/* Up to the separator that stands outside of quotes; the rest stays in `from`. */
+static struct oar_slice cut(struct oar_slice *from, char separator)
+{
+    bool open;
+    struct oar_slice piece = {from->ptr, unquoted(*from, separator, &open)};
+    size_t skip = OAR_MIN(piece.len + 1, from->len);
     *from = (struct oar_slice){from->ptr + skip, from->len - skip};
     return trim(piece);
 }
 
-static void collect(const struct oar_request *r, const char *name, struct hops *out)
+/* The same where quotes mean nothing: X-Forwarded-*. */
+static struct oar_slice cut_plain(struct oar_slice *from)
+{
+    const char *comma = memchr(from->ptr, ',', from->len);
+    struct oar_slice piece = {from->ptr, comma ? (size_t)(comma - from->ptr) : from->len};
+    size_t skip = OAR_MIN(piece.len + 1, from->len);
+    *from = (struct oar_slice){from->ptr + skip, from->len - skip};
+    return trim(piece);
+}
+
+/* A field that ends inside of quotes is one element that says nothing: quotes that a client has
+ * left open must not make a part of its own text out of what a proxy has added behind. */
+static void collect_quoted(struct oar_slice rest, struct hops *out)
+{
+    bool open = false;
+    struct oar_slice whole = rest;
+    while (whole.len > 0 && !open) {
+        size_t skip = OAR_MIN(unquoted(whole, ',', &open) + 1, whole.len);
+        whole = (struct oar_slice){whole.ptr + skip, whole.len - skip};
+    }
+    if (open) {
+        out->at[out->seen++ % MAX_HOPS] = (struct oar_slice){"", 0};
+        return;
+    }
+    while (rest.len > 0) {
+        out->at[out->seen++ % MAX_HOPS] = cut(&rest, ',');
+    }
+}
+
+static void collect(const struct oar_request *r, const char *name, bool quotes, struct hops *out)
 {
     size_t name_len = strlen(name);
     out->seen = 0;
@@ -57,8 +96,12 @@ static void collect(const struct oar_request *r, const char *name, struct hops *
             continue;
         }
         struct oar_slice rest = {r->head + f->value_off, f->value_len};
+        if (quotes) {
+            collect_quoted(rest, out);
+            continue;
+        }
         while (rest.len > 0) {
-            out->at[out->seen++ % MAX_HOPS] = cut(&rest, ',');
+            out->at[out->seen++ % MAX_HOPS] = cut_plain(&rest);
         }
     }
 }
@@ -99,34 +142,59 @@ static void set_host(struct oar_origin *out, struct oar_slice host)
     }
 }
 
-/* The value of a list that may have fewer elements than there are hops: a proxy that sets it once
- * leaves one. */
+/* The value that belongs to the hop: of a list with an element for each hop, or of a field with one
+ * element, which the nearest proxy has set or passed on. Empty: nobody can tell. */
 static struct oar_slice of_hop(const struct hops *list, unsigned distance)
 {
-    return count(list) ? hop(list, OAR_MIN(distance, count(list) - 1)) : (struct oar_slice){"", 0};
+    struct oar_slice value = {"", 0};
+    if (list->seen == 1) {
+        value = hop(list, 0);
+    } else if (distance < count(list)) {
+        value = hop(list, distance);
+    }
+    return value;
 }
 
-static void from_x(const struct oar_networks *trusted, const struct oar_request *r,
-                   struct oar_origin *out)
+/* The hops end at a proxy, whose address is not the client's: nobody is known. Who trusts every
+ * address cannot tell proxies from clients: then the end of a list that was read whole counts. */
+static void end_of_hops(const struct oar_networks *trusted, const struct hops *list, unsigned read,
+                        struct oar_origin *out)
+{
+    bool whole = read > 0 && read == list->seen;
+    if (oar_networks_have(trusted, &out->peer) && !(trusted->all && whole)) {
+        out->peer = (struct oar_peer){0};
+    }
+}
+
+static void from_x(struct oar_forwarding how, const struct oar_networks *trusted,
+                   const struct oar_request *r, struct oar_origin *out)
 {
     struct hops list;
     unsigned distance = 0;
-    struct oar_peer next;
-    collect(r, "x-forwarded-for", &list);
-    while (distance < count(&list) && oar_networks_have(trusted, &out->peer) &&
-           oar_peer_parse(hop(&list, distance), &next)) {
-        out->peer = next;
-        distance++;
+    if (how.client) {
+        struct oar_peer next;
+        collect(r, "x-forwarded-for", false, &list);
+        while (distance < count(&list) && oar_networks_have(trusted, &out->peer) &&
+               oar_peer_parse(hop(&list, distance), &next)) {
+            out->peer = next;
+            distance++;
+        }
+        end_of_hops(trusted, &list, distance, out);
     }
     distance = distance ? distance - 1 : 0;
-    collect(r, "x-forwarded-proto", &list);
-    set_scheme(out, of_hop(&list, distance));
-    collect(r, "x-forwarded-host", &list);
-    set_host(out, of_hop(&list, distance));
+    if (how.scheme) {
+        collect(r, "x-forwarded-proto", false, &list);
+        set_scheme(out, of_hop(&list, distance));
+    }
+    if (how.host) {
+        collect(r, "x-forwarded-host", false, &list);
+        set_host(out, of_hop(&list, distance));
+    }
 }
 
 /* One element: for=, proto= and host= in any order. false: it does not say who. */
-static bool read_element(struct oar_slice element, struct oar_origin *out)
+static bool read_element(struct oar_forwarding how, struct oar_slice element,
+                         struct oar_origin *out)
 {
     bool found = false;
     while (element.len > 0) {
@@ -134,26 +202,31 @@ static bool read_element(struct oar_slice element, struct oar_origin *out)
         struct oar_slice name = cut(&value, '=');
         struct oar_peer peer;
         value = unquote(value);
-        if (name.len == 3 && strncasecmp(name.ptr, "for", 3) == 0) {
+        if (how.client && name.len == 3 && strncasecmp(name.ptr, "for", 3) == 0) {
             found = oar_peer_parse(value, &peer);
             out->peer = found ? peer : out->peer;
-        } else if (name.len == 5 && strncasecmp(name.ptr, "proto", 5) == 0) {
+        } else if (how.scheme && name.len == 5 && strncasecmp(name.ptr, "proto", 5) == 0) {
             set_scheme(out, value);
-        } else if (name.len == 4 && strncasecmp(name.ptr, "host", 4) == 0) {
+        } else if (how.host && name.len == 4 && strncasecmp(name.ptr, "host", 4) == 0) {
             set_host(out, value);
         }
     }
     return found;
 }
 
-static void from_rfc7239(const struct oar_networks *trusted, const struct oar_request *r,
-                         struct oar_origin *out)
+static void from_rfc7239(struct oar_forwarding how, const struct oar_networks *trusted,
+                         const struct oar_request *r, struct oar_origin *out)
 {
     struct hops list;
+    unsigned read = 0;
     bool known = true;
-    collect(r, "forwarded", &list);
+    collect(r, "forwarded", true, &list);
     for (unsigned i = 0; known && i < count(&list) && oar_networks_have(trusted, &out->peer); i++) {
-        known = read_element(hop(&list, i), out);
+        known = read_element(how, hop(&list, i), out);
+        read += known;
+    }
+    if (how.client) {
+        end_of_hops(trusted, &list, read, out);
     }
 }
 
@@ -171,16 +244,16 @@ static struct oar_slice target_host(const struct oar_request *r)
     return host;
 }
 
-void oar_forwarded(enum oar_forwarded which, const struct oar_networks *trusted,
+void oar_forwarded(struct oar_forwarding how, const struct oar_networks *trusted,
                    const struct oar_peer *peer, const struct oar_request *r, struct oar_origin *out)
 {
     *out = (struct oar_origin){.peer = *peer, .host = target_host(r)};
-    if (which == OAR_FORWARDED_OFF || !oar_networks_have(trusted, peer)) {
+    if (how.which == OAR_FORWARDED_OFF || !oar_networks_have(trusted, peer)) {
         return;
     }
-    if (which == OAR_FORWARDED_X) {
-        from_x(trusted, r, out);
+    if (how.which == OAR_FORWARDED_X) {
+        from_x(how, trusted, r, out);
     } else {
-        from_rfc7239(trusted, r, out);
+        from_rfc7239(how, trusted, r, out);
     }
 }

@@ -59,7 +59,8 @@ static bool read_line(struct oar_slice line, struct oar_peer *peer)
     line.len -= 5;
     bool ok = next_word(&line, &family);
     if (ok && oar_slice_eq(family, OAR_LIT("UNKNOWN"))) {
-        return true; /* section 2.1: the rest is ignored, the connection's own peer stands */
+        *peer = from; /* section 2.1: the rest is ignored; the proxy's own address is no client's */
+        return true;
     }
     for (int i = 0; ok && i < 4; i++) {
         ok = next_word(&line, &words[i]);
@@ -116,6 +117,7 @@ static enum oar_parse_result parse_v2(const char *bytes, size_t len, struct oar_
         return OAR_PARSE_MORE;
     }
     *used = V2_FIXED + rest;
+    *peer = (struct oar_peer){0}; /* LOCAL, or unspecified: nobody's, not the proxy's */
     if (command == 1 && family == 0x11) {
         *peer = (struct oar_peer){.family = AF_INET, .port = word_at(p + 24)};
         memcpy(peer->address, p + 16, 4);

@@ -33,7 +33,7 @@ struct oar_worker {
     const int *listeners;
     int n_listeners;
     uint32_t index; /* of this worker */
-    enum oar_forwarded forwarded;
+    struct oar_forwarding forwarded;
     enum oar_timing_mode timing;
     struct oar_networks trusted; /* proxies */
     _Atomic int draining;

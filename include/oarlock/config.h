@@ -5,20 +5,7 @@
 #define OARLOCK_CONFIG_H
 
 #include "oarlock/err.h"
-#include "oarlock/limits.h"
-
-/* Kinds of value: how the text is read and what is stored in struct oar_config.
- *   STR  const char *      text
- *   INT  int64_t           a whole number
- *   AUTO int64_t           a whole number, or "auto" (stored as 0)
- *   SIZE int64_t (bytes)   a number with an optional k, m or g (powers of 1024)
- *   TIME double (seconds)  a number with an optional ms, s, m or h
- *   FLAG bool              no value on the command line; 0/1/true/false/yes/no in the environment
- *   LIST struct oar_strings may be given several times; separated by commas in the environment */
-struct oar_strings {
-    int count;
-    const char *at[OAR_MAX_LISTENERS];
-};
+#include "oarlock/option_kinds.h"
 
 /* OPTION(kind, field, flag, default, least, most, metavar, group, help) */
 /* clang-format off */
@@ -33,6 +20,8 @@ struct oar_strings {
            "owner of unix sockets (default: who starts the server)")                               \
     OPTION(STR, proxy_headers, "proxy-headers", "off", 0, 0, "off|x-forwarded|forwarded",          \
            "Proxies", "fields in which trusted proxies say who the client is")                     \
+    OPTION(STR, proxy_fields, "proxy-fields", "for,proto", 0, 0, "LIST", "Proxies",                \
+           "what is believed of them: for (the client), proto (the scheme), host; separated by commas") \
     OPTION(STR, trusted_proxies, "trusted-proxies", "127.0.0.1,::1,unix", 0, 0, "LIST",            \
            "Proxies", "addresses and networks (CIDR) of proxies, separated by commas; *: everybody") \
     OPTION(FLAG, proxy_protocol, "proxy-protocol", "", 0, 0, "", "Proxies",                        \
@@ -113,14 +102,6 @@ struct oar_strings {
            "descriptor on which the line \"it serves\" is also written (for tests and tools)")
 /* clang-format on */
 
-#define OAR_CTYPE_STR const char *
-#define OAR_CTYPE_INT int64_t
-#define OAR_CTYPE_AUTO int64_t
-#define OAR_CTYPE_SIZE int64_t
-#define OAR_CTYPE_TIME double
-#define OAR_CTYPE_FLAG bool
-#define OAR_CTYPE_LIST struct oar_strings
-
 enum oar_command {
     OAR_CMD_RUN,
     OAR_CMD_ROUTES,
@@ -140,9 +121,13 @@ struct oar_config {
 /* Reads defaults, then the environment, then argv. Text is borrowed from argv and environ. */
 enum oar_status oar_config_parse(struct oar_config *cfg, int argc, char **argv, char **environ_,
                                  struct oar_err *err);
-/* What --proxy-headers says. */
 enum oar_forwarded { OAR_FORWARDED_OFF, OAR_FORWARDED_X, OAR_FORWARDED_RFC7239 };
-enum oar_forwarded oar_config_forwarded(const struct oar_config *cfg);
+struct oar_forwarding {
+    enum oar_forwarded which;
+    bool client, scheme, host; /* which parts are believed */
+};
+/* What --proxy-headers and --proxy-fields say. */
+struct oar_forwarding oar_config_forwarded(const struct oar_config *cfg);
 /* Writes --help, or the Markdown of docs/options.md, to the descriptor. */
 void oar_config_help(int fd);
 void oar_config_markdown(int fd);

@@ -243,7 +243,8 @@ class Request(native.Request):  # type: ignore[misc,name-defined]
     @property
     def client(self) -> Address | None:
         """Who sent the request: the connection's other end, or whom a trusted proxy names (--proxy-headers,
-        --proxy-protocol; the port is 0 where it does not say). None on a unix socket.
+        --proxy-protocol; the port is 0 where it does not say). None on a unix socket, and where trusted proxies
+        do not name a client: a proxy's address is never given as the client's.
         """
         pair = self._client
         return Address(*pair) if pair else None

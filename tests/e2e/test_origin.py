@@ -32,7 +32,7 @@ def who(s, fields: bytes = b"", before: bytes = b"") -> dict:
 def test_proxy_headers(serve, python):
     s = server(serve, python, "--proxy-headers", "x-forwarded")
     plain = who(s)
-    assert plain["client"][0] == "127.0.0.1"
+    assert plain["client"] is None  # a proxy that does not say who: nobody, and not the proxy
     assert plain["url"] == "http://a:8/who"
     assert plain["base_url"] == "http://a:8/"
     fields = (
@@ -41,15 +41,29 @@ def test_proxy_headers(serve, python):
     )
     assert who(s, fields) == {
         "client": ["192.0.2.1", 0],
+        "url": "https://a:8/who",
+        "base_url": "https://a:8/",
+    }
+    assert who(s, b"X-Forwarded-For: 127.0.0.9, unknown\r\n")["client"] is None
+
+
+def test_a_host_is_believed_where_the_operator_says_so(serve, python):
+    """nginx's usual lines and AWS's load balancers pass X-Forwarded-Host on as the client sent it."""
+    fields = b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: example.com\r\n"
+    s = server(serve, python, "--proxy-headers", "x-forwarded", "--proxy-fields", "for,proto,host")
+    assert who(s, fields) == {
+        "client": ["192.0.2.1", 0],
         "url": "https://example.com/who",
         "base_url": "https://example.com/",
     }
+    s = server(serve, python, "--proxy-headers", "x-forwarded", "--proxy-fields", "for")
+    assert who(s, fields)["url"] == "http://a:8/who"
 
 
 def test_forwarded(serve, python):
     s = server(serve, python, "--proxy-headers", "forwarded")
     seen = who(s, b'Forwarded: for="[2001:db8::1]:4711";proto=https;host=b\r\nX-Forwarded-For: 192.0.2.1\r\n')
-    assert seen == {"client": ["2001:db8::1", 4711], "url": "https://b/who", "base_url": "https://b/"}
+    assert seen == {"client": ["2001:db8::1", 4711], "url": "https://a:8/who", "base_url": "https://a:8/"}
 
 
 @pytest.mark.parametrize("options", [[], ["--proxy-headers", "x-forwarded", "--trusted-proxies", "10.0.0.0/8"]])
@@ -63,7 +77,8 @@ def test_fields_of_somebody_who_is_not_trusted(serve, python, options):
 def test_proxy_protocol(serve, python):
     s = server(serve, python, "--proxy-protocol")
     assert who(s, before=b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n")["client"] == ["192.0.2.1", 56324]
-    assert who(s, before=b"PROXY UNKNOWN\r\n")["client"][0] == "127.0.0.1"
+    assert who(s, before=b"PROXY UNKNOWN\r\n")["client"] is None
+    assert who(s, before=b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0")["client"] is None  # LOCAL
     v2 = b"\r\n\r\n\0\r\nQUIT\n" + struct.pack(
         "!BBH16s16sHH", 0x21, 0x21, 36, b"\x20\x01" + bytes(14), bytes(16), 80, 81
     )
@@ -195,6 +210,7 @@ def test_inherited_socket(python, tmp_path):
         (["--bind", "unix:/tmp/oarlock-test-owner", "--unix-owner", "nobody-here"], "there is no such user"),
         (["--bind", "unix:/tmp/oarlock-test-owner", "--unix-owner", "root:nobody-here"], "there is no such group"),
         (["--proxy-headers", "yes"], "--proxy-headers: 'yes' is not one of off|x-forwarded|forwarded"),
+        (["--proxy-fields", "for,hosts"], "--proxy-fields: 'for,hosts' is not a list of for, proto and host"),
         (["--trusted-proxies", "10.0.0.0/99"], "--trusted-proxies: '10.0.0.0/99' is no address or network"),
     ],
 )

@@ -58,8 +58,11 @@ static void fields(const char *bytes, size_t size)
     r.n_fields = 8;
     for (int which = OAR_FORWARDED_OFF; which <= OAR_FORWARDED_RFC7239; which++) {
         struct oar_origin out;
-        oar_forwarded((enum oar_forwarded)which, &trusted, &peer, &r, &out);
-        MUST(out.peer.family == AF_INET || out.peer.family == AF_INET6);
+        struct oar_forwarding how = {(enum oar_forwarded)which, true, true, true};
+        oar_forwarded(how, &trusted, &peer, &r, &out);
+        /* nobody, or a client; never one of the proxies */
+        MUST(out.peer.family == 0 || out.peer.family == AF_INET || out.peer.family == AF_INET6);
+        MUST(which == OAR_FORWARDED_OFF || !oar_networks_have(&trusted, &out.peer));
         MUST(out.host.len == 0 ||
              (out.host.ptr >= head + names_len &&
               out.host.ptr + out.host.len <= head + names_len + size &&

@@ -18,6 +18,10 @@ static void print_peer(struct oar_buf *out, const struct oar_peer *p)
 {
     char text[INET6_ADDRSTRLEN] = "?";
     inet_ntop(p->family, p->address, text, sizeof text);
+    if (p->family == 0) {
+        oar_buf_printf(out, "nobody");
+        return;
+    }
     oar_buf_printf(out, "%s %s %u", p->family == AF_INET ? "tcp4" : "tcp6", text, p->port);
 }
 
@@ -27,7 +31,7 @@ static void proxy_case(const char *name, const struct oar_buf *bytes,
                        const struct oar_buf *expected)
 {
     for (size_t n = 0; n <= bytes->len; n++) { /* what has come so far, in memory of its own */
-        struct oar_peer peer = {.family = AF_UNIX};
+        struct oar_peer peer = {.family = AF_INET, .address = {10, 0, 0, 1}}; /* the proxy */
         struct oar_buf seen = {0};
         size_t used = 0;
         char *copy = malloc(n + 1);
@@ -39,11 +43,7 @@ static void proxy_case(const char *name, const struct oar_buf *bytes,
         }
         if (r == OAR_PARSE_MESSAGE) {
             assert_in_range(used, 1, n);
-            if (peer.family == AF_UNIX) {
-                oar_buf_printf(&seen, "local");
-            } else {
-                print_peer(&seen, &peer);
-            }
+            print_peer(&seen, &peer);
             oar_buf_printf(&seen, " +%zu", bytes->len - used);
         } else {
             oar_buf_printf(&seen, "%s", r == OAR_PARSE_MORE ? "more" : "refused");
@@ -141,8 +141,8 @@ static void networks(void **state)
 /* ---- forwarded ---- */
 
 /* "Name: value\n" lines as a request's fields; what is seen, as "peer scheme host". */
-static void forwarded_as(enum oar_forwarded which, const char *from, const char *lines,
-                         const char *expected)
+static void believed_as(struct oar_forwarding how, const char *networks, const char *from,
+                        const char *lines, const char *expected)
 {
     struct oar_field fields[16];
     struct oar_request r = {.head = lines, .fields = fields};
@@ -160,9 +160,9 @@ static void forwarded_as(enum oar_forwarded which, const char *from, const char 
                                                   .value_len = (uint32_t)(len - name - 2)};
         at += len + 1;
     }
-    assert_int_equal(oar_networks_parse("10.0.0.0/8,::1", "--x", &trusted, &err), OAR_OK);
+    assert_int_equal(oar_networks_parse(networks, "--x", &trusted, &err), OAR_OK);
     assert_true(oar_peer_parse(oar_slice_of(from), &peer));
-    oar_forwarded(which, &trusted, &peer, &r, &o);
+    oar_forwarded(how, &trusted, &peer, &r, &o);
     print_peer(&seen, &o.peer);
     oar_buf_printf(&seen, " %s %.*s", o.https ? "https" : "http", (int)o.host.len, o.host.ptr);
     oar_buf_put(&seen, "", 1);
@@ -170,6 +170,13 @@ static void forwarded_as(enum oar_forwarded which, const char *from, const char 
         fail_msg("%s: expected '%s', saw '%s'", lines, expected, seen.data);
     }
     oar_buf_free(&seen);
+}
+
+static void forwarded_as(enum oar_forwarded which, const char *from, const char *lines,
+                         const char *expected)
+{
+    believed_as((struct oar_forwarding){which, true, true, true}, "10.0.0.0/8,::1", from, lines,
+                expected);
 }
 
 static void x_forwarded(void **state)
@@ -190,10 +197,16 @@ static void x_forwarded(void **state)
                  "tcp4 192.0.2.1 0 http ");
     forwarded_as(x, "10.0.0.1", "X-Forwarded-For: 203.0.113.7\nA: b\nx-forwarded-FOR: 10.0.0.2\n",
                  "tcp4 203.0.113.7 0 http ");
-    forwarded_as(x, "10.0.0.1", "X-Forwarded-For: 10.0.0.3, 10.0.0.2\n", "tcp4 10.0.0.3 0 http ");
-    forwarded_as(x, "10.0.0.1", "X-Forwarded-For: 192.0.2.1, unknown\n", "tcp4 10.0.0.1 0 http ");
-    forwarded_as(x, "10.0.0.1", "X-Forwarded-For: \n", "tcp4 10.0.0.1 0 http ");
-    forwarded_as(x, "10.0.0.1", "X-Forwarded-For: , ,\n", "tcp4 10.0.0.1 0 http ");
+    /* proxies that end without a client: nobody, and not one of them */
+    forwarded_as(x, "10.0.0.1", "X-Forwarded-For: 10.0.0.3, 10.0.0.2\n", "nobody http ");
+    forwarded_as(x, "10.0.0.1", "X-Forwarded-For: 192.0.2.1, unknown\n", "nobody http ");
+    forwarded_as(x, "10.0.0.1", "X-Forwarded-For: 192.0.2.1, unknown, 10.0.0.2\n", "nobody http ");
+    forwarded_as(x, "10.0.0.1", "X-Forwarded-For: \n", "nobody http ");
+    forwarded_as(x, "10.0.0.1", "X-Forwarded-For: , ,\n", "nobody http ");
+    forwarded_as(x, "10.0.0.1", "A: b\n", "nobody http ");
+    /* quotes mean nothing here: one that the client left open hides no hop */
+    forwarded_as(x, "10.0.0.1", "X-Forwarded-For: \"203.0.113.7, 192.0.2.1\n",
+                 "tcp4 192.0.2.1 0 http ");
     forwarded_as(x, "::1", "X-Forwarded-For: [2001:db8::1]:80\n", "tcp6 2001:db8::1 80 http ");
     /* the scheme of the hop that saw the client, not of a later one */
     forwarded_as(x, "10.0.0.1",
@@ -204,8 +217,13 @@ static void x_forwarded(void **state)
     forwarded_as(x, "10.0.0.1", "X-Forwarded-For: 192.0.2.1\nX-Forwarded-Proto: https, http\n",
                  "tcp4 192.0.2.1 0 http ");
     forwarded_as(x, "10.0.0.1", "X-Forwarded-Proto: gopher\nX-Forwarded-Host: a/b\n",
-                 "tcp4 10.0.0.1 0 http ");
-    forwarded_as(x, "10.0.0.1", "Forwarded: for=192.0.2.1\n", "tcp4 10.0.0.1 0 http ");
+                 "nobody http ");
+    forwarded_as(x, "10.0.0.1", "Forwarded: for=192.0.2.1\n", "nobody http ");
+    /* a list shorter than the hops belongs to none of them */
+    forwarded_as(x, "10.0.0.1",
+                 "X-Forwarded-For: 192.0.2.1, 10.0.0.3, 10.0.0.2\nX-Forwarded-Proto: https, https\n"
+                 "X-Forwarded-Host: a, b\n",
+                 "tcp4 192.0.2.1 0 http ");
 }
 
 static void rfc7239(void **state)
@@ -224,12 +242,59 @@ static void rfc7239(void **state)
                  "Forwarded: for=192.0.2.1;proto=https\nForwarded: for=10.0.0.2;proto=http\n",
                  "tcp4 192.0.2.1 0 https ");
     forwarded_as(f, "10.0.0.1", "Forwarded: for=192.0.2.1, for=_hidden, for=10.0.0.2\n",
-                 "tcp4 10.0.0.2 0 http ");
-    forwarded_as(f, "10.0.0.1", "Forwarded: for=\"192.0.2.1, 10.0.0.2\"\n",
-                 "tcp4 10.0.0.1 0 http ");
-    forwarded_as(f, "10.0.0.1", "Forwarded: for=\"\\\"\n", "tcp4 10.0.0.1 0 http ");
-    forwarded_as(f, "10.0.0.1", "Forwarded: ;;=;for\n", "tcp4 10.0.0.1 0 http ");
-    forwarded_as(f, "10.0.0.1", "X-Forwarded-For: 192.0.2.1\n", "tcp4 10.0.0.1 0 http ");
+                 "nobody http ");
+    forwarded_as(f, "10.0.0.1", "Forwarded: for=\"192.0.2.1, 10.0.0.2\"\n", "nobody http ");
+    forwarded_as(f, "10.0.0.1", "Forwarded: for=\"\\\"\n", "nobody http ");
+    forwarded_as(f, "10.0.0.1", "Forwarded: ;;=;for\n", "nobody http ");
+    forwarded_as(f, "10.0.0.1", "Forwarded: for=10.0.0.9\n", "nobody http ");
+    forwarded_as(f, "10.0.0.1", "X-Forwarded-For: 192.0.2.1\n", "nobody http ");
+    /* quotes that the client has left open do not swallow what a proxy has added */
+    forwarded_as(f, "10.0.0.1", "Forwarded: for=203.0.113.7;x=\", for=192.0.2.1\n", "nobody http ");
+    forwarded_as(f, "10.0.0.1", "Forwarded: for=203.0.113.7;x=\", for=\"[2001:db8::1]:1\"\n",
+                 "nobody http ");
+    forwarded_as(f, "10.0.0.1", "Forwarded: for=203.0.113.7;x=\"\nForwarded: for=192.0.2.1\n",
+                 "tcp4 192.0.2.1 0 http ");
+}
+
+/* --proxy-fields: each part by itself. */
+static void fields_by_themselves(void **state)
+{
+    static const char lines[] =
+        "X-Forwarded-For: 192.0.2.1\nX-Forwarded-Proto: https\n"
+        "X-Forwarded-Host: a\nForwarded: for=192.0.2.1;proto=https;host=a\n";
+    static const struct {
+        bool client, scheme, host;
+        const char *expected;
+    } cases[] = {
+        {false, false, false, "tcp4 10.0.0.1 0 http "},
+        {true, false, false, "tcp4 192.0.2.1 0 http "},
+        {false, true, false, "tcp4 10.0.0.1 0 https "},
+        {false, false, true, "tcp4 10.0.0.1 0 http a"},
+        {true, true, false, "tcp4 192.0.2.1 0 https "},
+    };
+    (void)state;
+    for (size_t i = 0; i < OAR_ARRAY_LEN(cases); i++) {
+        for (int which = OAR_FORWARDED_X; which <= OAR_FORWARDED_RFC7239; which++) {
+            struct oar_forwarding how = {(enum oar_forwarded)which, cases[i].client,
+                                         cases[i].scheme, cases[i].host};
+            believed_as(how, "10.0.0.0/8", "10.0.0.1", lines, cases[i].expected);
+        }
+    }
+}
+
+/* --trusted-proxies "*": nobody can be told from a proxy, so the list's end is the client. */
+static void everybody_is_trusted(void **state)
+{
+    const struct oar_forwarding x = {OAR_FORWARDED_X, true, true, true};
+    const struct oar_forwarding f = {OAR_FORWARDED_RFC7239, true, true, true};
+    (void)state;
+    believed_as(x, "*", "10.0.0.1", "X-Forwarded-For: 192.0.2.1, 10.0.0.2\n",
+                "tcp4 192.0.2.1 0 http ");
+    believed_as(x, "*", "10.0.0.1", "X-Forwarded-For: unknown, 10.0.0.2\n", "nobody http ");
+    believed_as(x, "*", "10.0.0.1", "A: b\n", "nobody http ");
+    believed_as(f, "*", "10.0.0.1", "Forwarded: for=192.0.2.1, for=10.0.0.2\n",
+                "tcp4 192.0.2.1 0 http ");
+    believed_as(f, "*", "10.0.0.1", "Forwarded: for=unknown, for=10.0.0.2\n", "nobody http ");
 }
 
 static void endless_hops_are_bounded(void **state)
@@ -241,16 +306,21 @@ static void endless_hops_are_bounded(void **state)
         oar_buf_printf(&lines, ",10.0.0.9");
     }
     oar_buf_put(&lines, "\n", 2);
-    forwarded_as(OAR_FORWARDED_X, "10.0.0.1", lines.data, "tcp4 10.0.0.9 0 http ");
+    forwarded_as(OAR_FORWARDED_X, "10.0.0.1", lines.data, "nobody http ");
     oar_buf_free(&lines);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(proxy_protocol), cmocka_unit_test(addresses),
-        cmocka_unit_test(networks),       cmocka_unit_test(x_forwarded),
-        cmocka_unit_test(rfc7239),        cmocka_unit_test(endless_hops_are_bounded),
+        cmocka_unit_test(proxy_protocol),
+        cmocka_unit_test(addresses),
+        cmocka_unit_test(networks),
+        cmocka_unit_test(x_forwarded),
+        cmocka_unit_test(rfc7239),
+        cmocka_unit_test(endless_hops_are_bounded),
+        cmocka_unit_test(fields_by_themselves),
+        cmocka_unit_test(everybody_is_trusted),
     };
     return cmocka_run_group_tests_name("origin", tests, NULL, NULL);
 }
