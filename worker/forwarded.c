@@ -5,7 +5,6 @@
  * it does not trust has written: hops are read from the nearest one, and reading stops behind the
  * first that is not trusted. Never takes a proxy for the client: hops that end at a trusted address
  * name nobody. Bounded: the nearest MAX_HOPS elements count. */
-#include <strings.h>
 #include <sys/socket.h>
 
 #include "worker/origin.h"
@@ -128,9 +127,9 @@ static struct oar_slice unquote(struct oar_slice s)
 
 static void set_scheme(struct oar_origin *out, struct oar_slice scheme)
 {
-    if (scheme.len == 5 && strncasecmp(scheme.ptr, "https", 5) == 0) {
+    if (scheme.len == 5 && oar_same_letters(scheme.ptr, "https", 5)) {
         out->https = true;
-    } else if (scheme.len == 4 && strncasecmp(scheme.ptr, "http", 4) == 0) {
+    } else if (scheme.len == 4 && oar_same_letters(scheme.ptr, "http", 4)) {
         out->https = false;
     }
 }
@@ -202,12 +201,12 @@ static bool read_element(struct oar_forwarding how, struct oar_slice element,
         struct oar_slice name = cut(&value, '=');
         struct oar_peer peer;
         value = unquote(value);
-        if (how.client && name.len == 3 && strncasecmp(name.ptr, "for", 3) == 0) {
+        if (how.client && name.len == 3 && oar_same_letters(name.ptr, "for", 3)) {
             found = oar_peer_parse(value, &peer);
             out->peer = found ? peer : out->peer;
-        } else if (how.scheme && name.len == 5 && strncasecmp(name.ptr, "proto", 5) == 0) {
+        } else if (how.scheme && name.len == 5 && oar_same_letters(name.ptr, "proto", 5)) {
             set_scheme(out, value);
-        } else if (how.host && name.len == 4 && strncasecmp(name.ptr, "host", 4) == 0) {
+        } else if (how.host && name.len == 4 && oar_same_letters(name.ptr, "host", 4)) {
             set_host(out, value);
         }
     }

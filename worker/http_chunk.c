@@ -5,8 +5,6 @@
  *   size 0: SIZE_LF -> LINE_START -> (NAME -> VALUE -> LINE_LF -> LINE_START)* -> LAST_LF -> done
  * Process: worker, and the fuzz target. Owns nothing. Never allocates; extensions and trailers are
  * bounded and thrown away, never merged into the header fields. */
-#include <strings.h>
-
 #include "worker/http_parse.h"
 
 enum state {

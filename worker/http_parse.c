@@ -9,8 +9,6 @@
  * it trickles in. */
 #include "worker/http_parse.h"
 
-#include <strings.h>
-
 struct head {
     const char *start, *at, *end;
     const struct oar_parse_limits *limits;
@@ -65,8 +63,8 @@ static enum step read_method(struct head *h)
  * form. */
 static size_t authority_end(const char *p, size_t len, struct oar_slice *host)
 {
-    size_t scheme = len > 7 && strncasecmp(p, "http://", 7) == 0    ? 7
-                    : len > 8 && strncasecmp(p, "https://", 8) == 0 ? 8
+    size_t scheme = len > 7 && oar_same_letters(p, "http://", 7)    ? 7
+                    : len > 8 && oar_same_letters(p, "https://", 8) ? 8
                                                                     : 0;
     size_t n = scheme ? oar_host_span(p + scheme, p + len) : 0;
     bool ends = scheme + n == len || p[scheme + n] == '/' || p[scheme + n] == '?';

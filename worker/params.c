@@ -4,9 +4,10 @@
  * without the interpreter. Values lie in the connection's arena. Never makes a Python object; never
  * allocates more than the target's length and the errors. */
 #include <errno.h>
+#include <locale.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include "shared/utf8.h"
 #include "worker/dispatch.h"
@@ -137,6 +138,20 @@ static bool to_int(struct validation *v, struct oar_slice text, struct oar_value
     return true;
 }
 
+/* The application may set any locale for the process, and strtod would read "1.5" by its decimal
+ * sign. */
+static locale_t c_locale;
+static void make_c_locale(void)
+{
+    c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+}
+static double read_float(const char *text, char **end)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_c_locale);
+    return strtod_l(text, end, c_locale);
+}
+
 /* Rust's f64::from_str: a decimal float, or inf, infinity, nan with a sign; no hexadecimal. */
 static bool to_float(struct validation *v, struct oar_slice text, struct oar_value *out)
 {
@@ -160,7 +175,7 @@ static bool to_float(struct validation *v, struct oar_slice text, struct oar_val
     char *end;
     copy[n] = '\0';
     out->tag = OAR_VAL_FLOAT;
-    out->f = strtod(copy, &end);
+    out->f = read_float(copy, &end);
     return end == copy + n && !strchr("\t\n\v\f\r ", copy[0]);
 }
 
@@ -169,7 +184,7 @@ static bool to_bool(struct oar_slice s, struct oar_value *out)
     static const char *const words[] = {"0", "off", "f", "false", "n", "no",
                                         "1", "on",  "t", "true",  "y", "yes"};
     for (size_t i = 0; i < OAR_ARRAY_LEN(words); i++) {
-        if (strlen(words[i]) == s.len && strncasecmp(words[i], s.ptr, s.len) == 0) {
+        if (strlen(words[i]) == s.len && oar_same_letters(words[i], s.ptr, s.len)) {
             out->tag = OAR_VAL_BOOL;
             out->i = i >= OAR_ARRAY_LEN(words) / 2;
             return true;
@@ -183,7 +198,7 @@ static bool to_bool(struct oar_slice s, struct oar_value *out)
 static bool to_uuid(struct oar_slice s, struct oar_value *out)
 {
     int digits = 0;
-    if (s.len == 45 && strncasecmp(s.ptr, "urn:uuid:", 9) == 0) {
+    if (s.len == 45 && oar_same_letters(s.ptr, "urn:uuid:", 9)) {
         s = (struct oar_slice){s.ptr + 9, 36};
     } else if (s.len == 38 && s.ptr[0] == '{' && s.ptr[37] == '}') {
         s = (struct oar_slice){s.ptr + 1, 36};

@@ -6,8 +6,6 @@
  * but a test for NULL where the option is not given. */
 #include "worker/timing.h"
 
-#include <strings.h>
-
 #include "shared/clock.h"
 #include "worker/conn.h"
 
@@ -23,7 +21,7 @@ static bool is_asked(const struct oar_request *r)
     bool asked = false;
     for (uint32_t i = 0; i < r->n_fields && !asked; i++) {
         const struct oar_field *f = &r->fields[i];
-        asked = f->name_len == 14 && strncasecmp(r->head + f->name_off, "oarlock-timing", 14) == 0;
+        asked = f->name_len == 14 && oar_is_name(r->head + f->name_off, "oarlock-timing", 14);
     }
     return asked;
 }

@@ -35,6 +35,21 @@ static inline bool oar_slice_eq(struct oar_slice a, struct oar_slice b)
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
+/* ASCII case-insensitive. strncasecmp follows the locale that an application has set. */
+static inline bool oar_same_letters(const char *a, const char *b, size_t len)
+{
+    size_t i = 0;
+    for (; i < len; i++) {
+        unsigned char x = (unsigned char)a[i], y = (unsigned char)b[i];
+        x |= x >= 'A' && x <= 'Z' ? 0x20 : 0;
+        y |= y >= 'A' && y <= 'Z' ? 0x20 : 0;
+        if (x != y) {
+            break;
+        }
+    }
+    return i == len;
+}
+
 /* The value of a hexadecimal digit; -1: it is none. */
 static inline int oar_hex(char c)
 {

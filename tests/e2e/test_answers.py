@@ -1,6 +1,7 @@
 """The same bytes from every deployment: GIL 2x1, FT 1x2, FT 2x2."""
 
 import re
+import subprocess
 
 import pytest
 from conftest import APPS, KINDS, start
@@ -266,3 +267,28 @@ def test_interpreter(full, python):
     got = full.get("/gil").json()
     assert got["gil"] is (python == "gil")
     assert ("3.13t" in got["executable"]) is (python == "ft")
+
+
+def test_floats_whatever_locale_the_application_sets(serve, python, tmp_path):
+    """C's strtod follows the locale: with a decimal comma, 1.5 in a query was 422, and 1,5 was taken."""
+    source = tmp_path / "comma.locale"
+    source.write_text(
+        'comment_char %\nescape_char /\nLC_NUMERIC\ndecimal_point ","\nthousands_sep "."\ngrouping 3\nEND LC_NUMERIC\n'
+    )
+    made = tmp_path / "comma"
+    subprocess.run(
+        ["localedef", "-c", "-i", source, "-f", "ANSI_X3.4-1968", made],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,  # it warns of the categories that are not there
+    )
+    if not (made / "LC_NUMERIC").exists():
+        pytest.skip("localedef made no locale with a decimal comma")
+    (tmp_path / "comma_app.py").write_text(
+        "import locale\n\nfrom oarlock import App\n\nlocale.setlocale(locale.LC_NUMERIC, 'comma')\n"
+        "assert locale.str(1.5) == '1,5'\napp = App()\n\n\n"
+        "@app.get('/f', blocking=False)\ndef f(x: float):\n    return x\n"
+    )
+    s = serve("comma_app:app", "--app-dir", str(tmp_path), "--python", python, env={"LOCPATH": str(tmp_path)})
+    assert s.get("/f?x=1.5").text == "1.5"
+    assert s.get("/f?x=1,5").status_code == 422

@@ -2,6 +2,8 @@
  * Path and query text to values, and FastAPI's 422 body: no interpreter, no connection. */
 #include "tests/unit/test.h"
 
+#include <locale.h>
+
 #include "shared/arena.c"
 #include "shared/buf.c"
 #include "shared/err.c"
@@ -156,11 +158,52 @@ static void strings_and_defaults(void **state)
     assert_contains(detail.data, "\"input\":\"\\\"\\n\xef\xbf\xbd\"");
 }
 
+/* A locale with a decimal comma, made by glibc's localedef: few machines have one installed. */
+static bool set_comma_locale(char *folder)
+{
+    static const char source[] = "comment_char %\nescape_char /\nLC_NUMERIC\n"
+                                 "decimal_point \",\"\nthousands_sep \".\"\ngrouping 3\n"
+                                 "END LC_NUMERIC\n";
+    char command[256];
+    char name[64];
+    snprintf(name, sizeof name, "%s/source", folder);
+    FILE *f = fopen(name, "w");
+    fputs(source, f);
+    fclose(f);
+    snprintf(command, sizeof command,
+             "localedef -c -i %s/source -f ANSI_X3.4-1968 %s/comma >/dev/null 2>&1", folder,
+             folder);
+    (void)!system(command); /* it warns of the other categories */
+    setenv("LOCPATH", folder, 1);
+    return setlocale(LC_NUMERIC, "comma") != NULL && strtod("1.5", NULL) == 1.0;
+}
+
+static void floats_whatever_the_locale(void **state)
+{
+    char folder[] = "/tmp/oarlock-locale-XXXXXX";
+    char command[64];
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    bool set = set_comma_locale(folder);
+    bool point = valid("float", "q=1.5", true) && value.f == 1.5;
+    bool comma = valid("float", "q=1,5", true);
+    setlocale(LC_NUMERIC, "C");
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    assert_int_equal(system(command), 0);
+    if (!set) {
+        print_message("localedef made no locale with a decimal comma\n");
+        skip();
+    }
+    assert_true(point);
+    assert_false(comma);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(integers),
         cmocka_unit_test(floats),
+        cmocka_unit_test(floats_whatever_the_locale),
         cmocka_unit_test(booleans_and_uuids),
         cmocka_unit_test(strings_and_defaults),
     };
