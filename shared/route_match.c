@@ -289,39 +289,3 @@ enum oar_match_result oar_route_match(const void *table, enum oar_method method,
     }
     return result;
 }
-
-static bool inside(uint64_t offset, uint64_t count, uint64_t each, uint64_t size)
-{
-    return offset % 8 == 0 && offset <= size && count * each <= size - offset;
-}
-
-enum oar_status oar_route_check(const void *bytes, size_t size, struct oar_err *err)
-{
-    const struct oar_rt_header *h = bytes;
-    if (size < sizeof *h || h->magic != OAR_ROUTE_MAGIC || h->version != OAR_ROUTE_VERSION ||
-        h->size != size) {
-        return oar_err_set(err, "the route table is not one of version %d", OAR_ROUTE_VERSION);
-    }
-    bool ok = inside(h->routes_off, h->n_routes, sizeof(struct oar_rt_route), size) &&
-              inside(h->nodes_off, h->n_nodes, sizeof(struct oar_rt_node), size) &&
-              h->n_nodes > 0 &&
-              inside(h->params_off, h->n_params, sizeof(struct oar_rt_param), size) &&
-              inside(h->hash_off, (uint64_t)h->hash_mask + 1, 4, size) && h->strings_off < size &&
-              ((const char *)bytes)[size - 1] == '\0';
-    const struct oar_rt_node *nodes = (const void *)((const char *)bytes + h->nodes_off);
-    for (uint32_t i = 0; ok && i < h->n_nodes; i++) {
-        ok = nodes[i].parent < h->n_nodes && (uint64_t)nodes[i].seg_off + nodes[i].seg_len <= size;
-        for (int m = 0; ok && m < OAR_METHODS; m++) {
-            ok = nodes[i].route[m] <= h->n_routes;
-        }
-        for (int e = 0; ok && e < OAR_EDGES; e++) {
-            ok = nodes[i].edge[e] < h->n_nodes;
-        }
-    }
-    const uint32_t *slots = (const void *)((const char *)bytes + h->hash_off);
-    for (uint64_t i = 0; ok && i <= h->hash_mask; i++) {
-        ok = slots[i] < h->n_nodes;
-    }
-    return ok ? OAR_OK
-              : oar_err_set(err, "the route table is damaged: an offset points outside of it");
-}

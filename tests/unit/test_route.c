@@ -8,6 +8,7 @@
 #include "shared/json_manifest.c"
 #include "shared/methods.c"
 #include "shared/route_build.c"
+#include "shared/route_check.c"
 #include "shared/route_match.c"
 #include "shared/route_order.c"
 #include "shared/route_pattern.c"
@@ -293,6 +294,162 @@ static int free_table(void **state)
     return 0;
 }
 
+/* A copy of the table with the 4 bytes of a field changed, checked. The copy has its own size, so
+ * that ASan sees a read beyond it. */
+static char *damaged(size_t at, uint32_t value, size_t bytes, bool *taken)
+{
+    char *copy = malloc(built.size);
+    memcpy(copy, built.bytes, built.size);
+    memcpy(copy + at, &value, bytes);
+    *taken = oar_route_check(copy, built.size, &err) == OAR_OK;
+    return copy;
+}
+
+/* Every text, parameter and match of a table that the check has taken. */
+static void read_all(const char *table)
+{
+    static const char *const paths[] = {
+        "/a/b",           "/a/17/1.5", "/b", "/", "/long-segment-of-a-path/x/y",
+        "/a/b/c/d/e/f/g", "/a//",      "*"};
+    const struct oar_rt_header *h = oar_rt(table);
+    size_t sum = 0;
+    for (uint32_t i = 0; i < h->n_routes; i++) {
+        const struct oar_rt_route *r = &oar_rt_routes(table)[i];
+        sum += strlen(oar_rt_text(table, r->path_off)) + strlen(oar_rt_text(table, r->name_off)) +
+               strlen(oar_rt_text(table, r->source_off));
+        for (int p = 0; p < r->n_params; p++) {
+            const struct oar_rt_param *param = &oar_rt_params(table, r)[p];
+            sum += strlen(oar_rt_text(table, param->name_off)) + param->name_len;
+        }
+    }
+    assert_true(sum > 0);
+    for (size_t i = 0; i < OAR_ARRAY_LEN(paths); i++) {
+        for (int m = 0; m <= OAR_METHOD_OTHER; m++) {
+            struct oar_match match_;
+            if (oar_route_match(table, (enum oar_method)m, oar_slice_of(paths[i]), scratch,
+                                &match_) == OAR_MATCH_FOUND) {
+                assert_true(match_.n_params == match_.route->n_path_params);
+                for (int p = 0; p < match_.route->n_params; p++) {
+                    const struct oar_rt_param *param = &oar_rt_params(table, match_.route)[p];
+                    assert_true(param->source != OAR_IN_PATH ||
+                                param->path_index < match_.n_params);
+                }
+            }
+        }
+    }
+}
+
+static void build_with_params(void)
+{
+    static const char json[] =
+        "{\"version\":1,\"redirect_slashes\":true,\"routes\":["
+        "{\"path\":\"/a/{x}/{y:float}\",\"name\":\"f\",\"source\":\"a.py:1\",\"kind\":\"def\","
+        "\"blocking\":\"auto\",\"methods\":[\"GET\"],\"params\":["
+        "{\"name\":\"x\",\"segment\":\"x\",\"in\":\"path\",\"type\":\"int\",\"required\":true,"
+        "\"nullable\":false},"
+        "{\"name\":\"q\",\"in\":\"query\",\"type\":\"str\",\"required\":true,\"nullable\":false}]},"
+        "{\"path\":\"/long-segment-of-a-path/{p:path}\",\"name\":\"g\",\"source\":\"a.py:2\","
+        "\"kind\":\"async\",\"blocking\":\"no\",\"methods\":[\"GET\",\"PUT\"],\"params\":[]},"
+        "{\"path\":\"/b\",\"name\":\"h\",\"source\":\"a.py:3\",\"kind\":\"def\","
+        "\"blocking\":\"yes\",\"methods\":[\"POST\"],\"params\":[]}]}";
+    free(built.bytes);
+    free(built.warnings);
+    assert_int_equal(oar_manifest_compile(OAR_LIT(json), false, false, &built, &err), OAR_OK);
+    assert_int_equal(oar_route_check(built.bytes, built.size, &err), OAR_OK);
+}
+
+/* Each field that leads somewhere, in the second of its kind where there is one. */
+static void every_offset_is_checked(void **state)
+{
+#define ROUTE(field) \
+    offsetof(struct oar_rt_route, field), sizeof(((struct oar_rt_route *)0)->field), 0
+#define NODE(field) offsetof(struct oar_rt_node, field), sizeof(((struct oar_rt_node *)0)->field), 1
+#define PARAM(field) \
+    offsetof(struct oar_rt_param, field), sizeof(((struct oar_rt_param *)0)->field), 2
+    static const struct {
+        size_t offset, bytes;
+        int part;
+        const char *name;
+    } fields[] = {
+        {ROUTE(path_off), "path_off"},
+        {ROUTE(name_off), "name_off"},
+        {ROUTE(source_off), "source_off"},
+        {ROUTE(path_len), "path_len"},
+        {ROUTE(name_len), "name_len"},
+        {ROUTE(params_off), "params_off"},
+        {ROUTE(n_params), "n_params"},
+        {ROUTE(handler), "handler"},
+        {ROUTE(kind), "kind"},
+        {ROUTE(blocking), "blocking"},
+        {ROUTE(n_path_params), "n_path_params"},
+        {NODE(parent), "parent"},
+        {NODE(via), "via"},
+        {NODE(edges), "edges"},
+        {NODE(seg_len), "seg_len"},
+        {PARAM(name_off), "param name_off"},
+        {PARAM(name_len), "param name_len"},
+        {PARAM(source), "source"},
+        {PARAM(type), "type"},
+        {PARAM(path_index), "path_index"},
+    };
+    (void)state;
+    build_with_params();
+    const struct oar_rt_header *h = oar_rt(built.bytes);
+    const size_t starts[] = {h->routes_off, h->nodes_off + sizeof(struct oar_rt_node),
+                             h->params_off};
+    for (size_t i = 0; i < OAR_ARRAY_LEN(fields); i++) {
+        bool taken;
+        free(damaged(starts[fields[i].part] + fields[i].offset, UINT32_MAX, fields[i].bytes,
+                     &taken));
+        if (taken) {
+            fail_msg("%s of all ones is taken", fields[i].name);
+        }
+    }
+    for (uint32_t n = 0; n < h->n_nodes; n++) { /* edges that make a walk go in circles */
+        for (int e = 0; e < OAR_EDGES; e++) {
+            size_t at = h->nodes_off + n * sizeof(struct oar_rt_node) + (size_t)e * 4;
+            for (uint32_t to = 0; to < h->n_nodes; to++) {
+                bool taken;
+                char *copy = damaged(at, to, 4, &taken);
+                assert_int_equal(taken, memcmp(copy, built.bytes, built.size) == 0);
+                free(copy);
+            }
+        }
+    }
+    bool taken; /* a hash without an empty slot: a search would never end */
+    char *full = damaged(0, 0, 0, &taken);
+    for (uint32_t i = 0; i <= h->hash_mask; i++) {
+        memcpy(full + h->hash_off + i * 4u, &(uint32_t){1}, 4);
+    }
+    assert_int_equal(oar_route_check(full, built.size, &err), OAR_ERR);
+    free(full);
+}
+
+static void what_passes_the_check_is_read_safely(void **state)
+{
+    static const uint32_t values[] = {0,    1,      2,       7,          64,
+                                      0xff, 0xffff, 0x10000, 0x7fffffff, UINT32_MAX};
+    size_t passed = 0;
+    (void)state;
+    build_with_params();
+    for (size_t at = 0; at + 4 <= built.size; at += 2) {
+        for (size_t v = 0; v < OAR_ARRAY_LEN(values) + 4; v++) {
+            uint32_t value;
+            bool taken;
+            memcpy(&value, (char *)built.bytes + at, 4);
+            value = v < OAR_ARRAY_LEN(values) ? values[v]
+                                              : value + (uint32_t)(v - OAR_ARRAY_LEN(values)) - 2;
+            char *copy = damaged(at, value, 4, &taken);
+            if (taken) {
+                read_all(copy);
+                passed++;
+            }
+            free(copy);
+        }
+    }
+    assert_true(passed > 100); /* text, limits and the fingerprint may be anything */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +466,8 @@ int main(void)
         cmocka_unit_test(long_segments_and_many_routes),
         cmocka_unit_test(manifests_that_are_none),
         cmocka_unit_test(damaged_tables_are_refused),
+        cmocka_unit_test(every_offset_is_checked),
+        cmocka_unit_test(what_passes_the_check_is_read_safely),
     };
     return cmocka_run_group_tests_name("route", tests, NULL, free_table);
 }
