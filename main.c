@@ -68,6 +68,14 @@ static enum oar_log_level level_of(const char *name)
     return level;
 }
 
+static void warn_of_unknown_variables(void)
+{
+    char text[300];
+    for (size_t at = 0; oar_config_unknown(environ, &at, text, sizeof text);) {
+        oar_log(OAR_LOG_WARNING, "%s", text);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct oar_err err;
@@ -83,6 +91,7 @@ int main(int argc, char **argv)
         return 2;
     }
     oar_log_init("master", level_of(config.log_level));
+    warn_of_unknown_variables();
     switch (config.command) {
     case OAR_CMD_RUN: status = serve_or_list(); break;
     case OAR_CMD_ROUTES:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Reads the option table: defaults, then OARLOCK_* from the environment, then the command line.
- * Process: master, before any fork. Owns nothing: texts stay in argv and environ. Never exits;
+ * Process: master, before any fork. Owns a copy of a list from the environment; other texts stay in
+ * argv and environ, so there is one configuration in a process. Never exits;
  * every mistake is one sentence that names the option, the value and what would be right. */
 #include "oarlock/config.h"
 
@@ -28,14 +29,6 @@ const struct oar_option oar_options[] = {
 #undef OAR_ROW
 };
 const size_t oar_options_count = OAR_ARRAY_LEN(oar_options);
-
-void oar_option_env(const struct oar_option *o, char *name, size_t room)
-{
-    snprintf(name, room, "OARLOCK_%s", o->flag);
-    for (char *p = name; *p; p++) {
-        *p = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
-    }
-}
 
 /* "10k", "1.5s", "250ms" -> number times unit; false when it is not that. */
 static bool number(const char *text, enum oar_option_kind kind, double *value)
@@ -152,42 +145,49 @@ static enum oar_status set_defaults(struct oar_config *cfg, struct oar_err *err)
     return status;
 }
 
-static enum oar_status set_from_environment(struct oar_config *cfg, char **env, struct oar_err *err)
+/* "a, b": each between commas. */
+static enum oar_status set_list(struct oar_config *cfg, const struct oar_option *o,
+                                const char *text, const char *from, struct oar_err *err)
 {
-    for (; *env; env++) {
-        if (strncmp(*env, "OARLOCK_", 8) != 0) {
-            continue;
-        }
-        for (size_t i = 0; i < oar_options_count; i++) {
-            char name[64];
-            oar_option_env(&oar_options[i], name, sizeof name);
-            size_t len = strlen(name);
-            if (strncmp(*env, name, len) == 0 && (*env)[len] == '=') {
-                if (set(cfg, &oar_options[i], *env + len + 1, name, err) != OAR_OK) {
-                    return OAR_ERR;
-                }
-            }
-        }
+    static char copy[4096]; /* cut at its commas; what the list points to */
+    enum oar_status status = OAR_OK;
+    char *rest = NULL;
+    if (strlen(text) >= sizeof copy) {
+        return oar_err_set(err, "%s: longer than %zu bytes", from, sizeof copy - 1);
     }
-    return OAR_OK;
+    snprintf(copy, sizeof copy, "%s", text);
+    for (char *at = strtok_r(copy, ",", &rest); at && status == OAR_OK;
+         at = strtok_r(NULL, ",", &rest)) {
+        at += strspn(at, " ");
+        for (size_t len = strlen(at); len > 0 && at[len - 1] == ' '; len--) {
+            at[len - 1] = '\0';
+        }
+        status = *at ? set(cfg, o, at, from, err) : OAR_OK;
+    }
+    return status;
 }
 
-/* The option closest to a misspelt one, or NULL: same start, or one holds the other. */
-static const char *similar(const char *flag, size_t len)
+static enum oar_status set_from_environment(struct oar_config *cfg, char **env, struct oar_err *err)
 {
-    for (size_t share = OAR_MIN(len, (size_t)6); share >= 3; share--) {
-        for (size_t i = 0; i < oar_options_count; i++) {
-            if (strncmp(oar_options[i].flag, flag, share) == 0) {
-                return oar_options[i].flag;
-            }
+    enum oar_status status = OAR_OK;
+    for (; *env && status == OAR_OK; env++) {
+        char name[OAR_OPTION_NAME];
+        const struct oar_option *o = oar_option_of_env(*env);
+        if (o) {
+            const char *text = strchr(*env, '=') + 1;
+            oar_option_env(o, name, sizeof name);
+            status = o->kind == OAR_OPT_LIST ? set_list(cfg, o, text, name, err)
+                                             : set(cfg, o, text, name, err);
         }
     }
-    return NULL;
+    return status;
 }
 
 static enum oar_status unknown(const char *arg, size_t len, struct oar_err *err)
 {
-    const char *near = similar(arg + 2, len > 2 ? len - 2 : 0);
+    const struct oar_option *o =
+        len > 2 ? oar_option_near((struct oar_slice){arg + 2, len - 2}) : NULL;
+    const char *near = o ? o->flag : NULL;
     return oar_err_set(err, "there is no option '%.*s'%s%s; oarlock --help lists them", (int)len,
                        arg, near ? "; did you mean --" : "", near ? near : "");
 }
@@ -207,6 +207,11 @@ static enum oar_status set_from_argument(struct oar_config *cfg, int argc, char 
             continue;
         }
         const char *value = equals ? equals + 1 : NULL;
+        if (skip == 5 && value) {
+            return oar_err_set(err,
+                               "--no-%s takes no value, but '%s' was given; give --no-%s or --%s",
+                               o->flag, value, o->flag, o->flag);
+        }
         if (o->kind == OAR_OPT_FLAG && !value) {
             value = skip == 5 ? "0" : "1";
         } else if (!value && *i + 1 < argc) {
@@ -249,17 +254,48 @@ static enum oar_status command(struct oar_config *cfg, const char *word, struct 
         word);
 }
 
+static bool is_file(const char *target, size_t module_len)
+{
+    return memchr(target, '/', module_len) ||
+           (module_len > 3 && memcmp(target + module_len - 3, ".py", 3) == 0);
+}
+
+static bool names_attribute(const char *target)
+{
+    size_t module = strcspn(target, ":");
+    return module > 0 && target[module] == ':' && target[module + 1] != '\0' &&
+           !is_file(target, module);
+}
+
+/* "src/main.py" is main:app in the folder src. */
+static enum oar_status wrong_target(const char *target, struct oar_err *err)
+{
+    size_t len = strcspn(target, ":");
+    const char *attribute = target[len] && target[len + 1] ? target + len + 1 : "app";
+    if (len == 0 || !is_file(target, len)) {
+        return oar_err_set(
+            err, "'%s' does not name an application: give module:attribute, such as %.*s:%s",
+            target, len ? (int)len : 4, len ? target : "main", attribute);
+    }
+    const char *slash = memrchr(target, '/', len);
+    const char *module = slash ? slash + 1 : target;
+    int folder = slash ? (int)OAR_MAX(slash - target, 1) : 0;
+    size_t end = len - (size_t)(module - target);
+    end -= end > 3 && memcmp(module + end - 3, ".py", 3) == 0 ? 3 : 0;
+    return oar_err_set(err, "'%s' names a file: give module:attribute, such as %.*s:%s%s%.*s",
+                       target, (int)end, module, attribute, folder ? " --app-dir " : "", folder,
+                       target);
+}
+
 static enum oar_status check_target(const struct oar_config *cfg, struct oar_err *err)
 {
     bool needed = (cfg->command == OAR_CMD_RUN && !cfg->stub) ||
                   (cfg->command == OAR_CMD_ROUTES && !cfg->live);
-    if (!needed || (cfg->target && strchr(cfg->target, ':') && cfg->target[0] != ':')) {
+    if (!needed || (cfg->target && names_attribute(cfg->target))) {
         return OAR_OK;
     }
     if (cfg->target) {
-        return oar_err_set(
-            err, "'%s' does not name an application: give module:attribute, such as %s:app",
-            cfg->target, cfg->target[0] == ':' ? "main" : cfg->target);
+        return wrong_target(cfg->target, err);
     }
     return oar_err_set(err, "no application was named: give module:attribute, such as main:app");
 }

@@ -81,12 +81,14 @@ void oar_config_markdown(int fd)
 {
     struct oar_buf out = {0};
     const char *group = "";
-    oar_buf_printf(&out,
-                   "# Options\n\nWritten by `make docs` from the option table in "
-                   "`include/oarlock/config.h`; do not edit.\n\n"
-                   "The command line wins over the environment, the environment over the default. "
-                   "Sizes take `k`, `m`, `g`\n(powers of 1024); times take `ms`, `s`, `m`, `h`. "
-                   "A flag is switched off by `--no-FLAG`.\n");
+    oar_buf_printf(
+        &out, "# Options\n\nWritten by `make docs` from the option table in "
+              "`include/oarlock/config.h`; do not edit.\n\n"
+              "The command line wins over the environment, the environment over the default. "
+              "Sizes take `k`, `m`, `g`\n(powers of 1024); times take `ms`, `s`, `m`, `h`. "
+              "A flag is switched off by `--no-FLAG`.\n"
+              "In the environment, an option that may be repeated takes a list with commas. "
+              "A variable `OARLOCK_*` that is no option is named in a warning at the start.\n");
     for (size_t i = 0; i < oar_options_count; i++) {
         const struct oar_option *o = &oar_options[i];
         char env[64];

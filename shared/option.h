@@ -29,7 +29,13 @@ struct oar_option {
 extern const struct oar_option oar_options[];
 extern const size_t oar_options_count;
 
+#define OAR_OPTION_NAME 64 /* room for any option's name, as flag and as variable */
+
 /* "max-head" -> "OARLOCK_MAX_HEAD" */
 void oar_option_env(const struct oar_option *o, char *name, size_t room);
+/* The option that "OARLOCK_MAX_HEAD=16k" sets; NULL: none. */
+const struct oar_option *oar_option_of_env(const char *variable);
+/* The option whose name is most like a misspelt one; NULL: none is. */
+const struct oar_option *oar_option_near(struct oar_slice flag);
 
 #endif

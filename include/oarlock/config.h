@@ -78,7 +78,7 @@
            "header fields of a request; more is answered 431")                                     \
     OPTION(SIZE, max_target, "max-target", "8k", 16, 1 << 20, "SIZE", "Limits",                    \
            "bytes of a request's target; more is answered 414")                                    \
-    OPTION(SIZE, max_body, "max-body", "1m", 0, (int64_t)1 << 40, "SIZE", "Limits",                \
+    OPTION(SIZE, max_body, "max-body", "8m", 0, (int64_t)1 << 40, "SIZE", "Limits",                \
            "bytes of a request's body, unless its route has a max_body; more is answered 413")     \
     OPTION(SIZE, max_buffered, "max-buffered", "256m", 1024, (int64_t)1 << 50, "SIZE", "Limits",   \
            "bytes of bodies that each worker holds at once; a body beyond is answered 503")        \
@@ -121,6 +121,8 @@ struct oar_config {
 /* Reads defaults, then the environment, then argv. Text is borrowed from argv and environ. */
 enum oar_status oar_config_parse(struct oar_config *cfg, int argc, char **argv, char **environ_,
                                  struct oar_err *err);
+/* The next OARLOCK_* from environ_[*at] on that is no option, as a warning; false: no more. */
+bool oar_config_unknown(char **environ_, size_t *at, char *text, size_t room);
 enum oar_forwarded { OAR_FORWARDED_OFF, OAR_FORWARDED_X, OAR_FORWARDED_RFC7239 };
 struct oar_forwarding {
     enum oar_forwarded which;

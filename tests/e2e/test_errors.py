@@ -245,6 +245,8 @@ def test_unix_socket(serve, tmp_path):
         ),
         (["run"], 2, ["no application was named", "main:app"]),
         (["serve"], 2, ["no command 'serve'", "--help"]),
+        (["run", "src/main.py"], 2, ["'src/main.py' names a file", "such as main:app --app-dir src"]),
+        (["run", "--stub", "--no-debug=1"], 2, ["--no-debug takes no value", "--debug"]),
     ],
 )
 def test_command_line_errors(arguments, status, says):
@@ -252,6 +254,17 @@ def test_command_line_errors(arguments, status, says):
     assert got == status, out
     for text in says:
         assert text in out
+
+
+def test_environment(serve):
+    """A list is split at its commas; a variable that is no option is named, with the nearest."""
+    status, out = run_and_fail("run", "--stub", env={"OARLOCK_BIND": "127.0.0.1:0, 127.0.0.1:99999"})
+    assert status == 1
+    assert "--bind 127.0.0.1:99999: give HOST:PORT" in out
+    server = serve("--stub", env={"OARLOCK_MAX_BODYS": "1", "OARLOCK_SERVICE_HOST": "10.0.0.1"})
+    warning = "OARLOCK_MAX_BODYS, which is no option; did you mean OARLOCK_MAX_BODY;"
+    assert warning in server.log
+    assert server.log.count("which is no option") == 1
 
 
 def test_venv_of_the_wrong_kind_is_refused(python, tmp_path):

@@ -8,6 +8,7 @@ import socket
 import time
 
 import http_cases
+import httpx
 import pytest
 from conftest import APPS
 from http_cases import cases
@@ -224,6 +225,13 @@ def test_expect_100_continue(plain):
         assert s.recv(4096).endswith(b"abc")
         s.sendall(b"POST /nope HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc")
         assert s.recv(4096).startswith(b"HTTP/1.1 404")
+
+
+def test_an_image_is_taken_by_default(plain):
+    """2 to 6 MB are what a telephone's photographs have; the default of --max-body is 8 MiB."""
+    image = b"\xff\xd8\xff" + bytes(6_000_000)
+    assert httpx.post(plain.url + "/echo", content=image, timeout=30).status_code == 200
+    assert httpx.post(plain.url + "/echo", content=bytes((8 << 20) + 1), timeout=30).status_code == 413
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])

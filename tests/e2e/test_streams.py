@@ -180,7 +180,7 @@ def test_the_limit_of_a_route(streams, path):
 
 
 def test_the_servers_limit_for_streams(streams):
-    status, body = post(streams, "/whole", b"x" * (MIB + 1))
+    status, body = post(streams, "/whole", b"x" * (8 * MIB + 1))
     assert (status, body) == (413, {"detail": "the body is longer than --max-body"})
 
 

@@ -6,6 +6,7 @@
 #include "shared/buf.c"
 #include "shared/config.c"
 #include "shared/config_help.c"
+#include "shared/config_names.c"
 #include "shared/err.c"
 #include "shared/peer.c"
 
@@ -30,6 +31,8 @@ static void defaults(void **state)
     assert_string_equal(cfg.bind.at[0], "127.0.0.1:8000");
     assert_int_equal(cfg.workers, 0);
     assert_int_equal(cfg.max_head, 16384);
+    assert_int_equal(cfg.max_body, 8 << 20);
+    assert_true(cfg.max_body * 32 <= cfg.max_buffered); /* docs/http.md says so */
     assert_true(cfg.keep_alive == 75);
     assert_false(cfg.debug);
 }
@@ -77,6 +80,20 @@ static void mistakes(void **state)
         {{"oarlock", "run", "m:a", "--keep-alive", "inf"}, {"--keep-alive", "inf", "250ms"}},
         {{"oarlock", "run", "m:a", "--workrs", "2"},
          {"--workrs", "did you mean --workers", "--help"}},
+        {{"oarlock", "run", "m:a", "--max-bdoy", "2"}, {"--max-bdoy", "did you mean --max-body"}},
+        {{"oarlock", "run", "m:a", "--work", "2"}, {"--work", "did you mean --workers", "--help"}},
+        {{"oarlock", "run", "m:a", "--trusted=*"}, {"--trusted", "did you mean --trusted-proxies"}},
+        {{"oarlock", "run", "m:a", "--no-debug=1"},
+         {"--no-debug takes no value", "'1'", "--debug"}},
+        {{"oarlock", "run", "m:a", "--no-debug=0"},
+         {"--no-debug takes no value", "'0'", "--debug"}},
+        {{"oarlock", "run", "main.py"}, {"'main.py' names a file", "such as main:app"}},
+        {{"oarlock", "run", "main.py:api"}, {"'main.py:api' names a file", "such as main:api"}},
+        {{"oarlock", "run", "./src/main.py"}, {"names a file", "such as main:app --app-dir ./src"}},
+        {{"oarlock", "run", "/main.py:x"}, {"names a file", "such as main:x --app-dir /"}},
+        {{"oarlock", "run", "src/main:x"}, {"names a file", "such as main:x --app-dir src"}},
+        {{"oarlock", "run", "main:"}, {"'main:' does not name", "such as main:app"}},
+        {{"oarlock", "run", ":app"}, {"':app' does not name", "such as main:app"}},
         {{"oarlock", "run", "m:a", "--log-level", "loud"}, {"--log-level", "'loud'", "debug|info"}},
         {{"oarlock", "run", "m:a", "--bind"}, {"--bind", "needs a value", "ADDR"}},
         {{"oarlock", "run", "main"}, {"'main'", "module:attribute", "main:app"}},
@@ -91,7 +108,7 @@ static void mistakes(void **state)
             argc++;
         }
         assert_int_equal(parse(NULL, argc, (char **)cases[i].argv), OAR_ERR);
-        for (int k = 0; k < 3; k++) {
+        for (int k = 0; k < 3 && cases[i].says[k]; k++) {
             assert_contains(err.text, cases[i].says[k]);
         }
     }
@@ -103,6 +120,50 @@ static void environment_mistake_names_the_variable(void **state)
     (void)state;
     assert_int_equal(PARSE(env, "run", "m:a"), OAR_ERR);
     assert_contains(err.text, "OARLOCK_MAX_HEAD");
+}
+
+static void lists_in_the_environment_are_split(void **state)
+{
+    char *env[] = {"OARLOCK_BIND=127.0.0.1:1,[::1]:2 , unix:/x,,", NULL};
+    char *too_many[] = {"OARLOCK_BIND=1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", NULL};
+    char *empty[] = {"OARLOCK_BIND=", NULL};
+    (void)state;
+    assert_int_equal(PARSE(env, "run", "m:a"), OAR_OK);
+    assert_int_equal(cfg.bind.count, 3);
+    assert_string_equal(cfg.bind.at[0], "127.0.0.1:1");
+    assert_string_equal(cfg.bind.at[1], "[::1]:2");
+    assert_string_equal(cfg.bind.at[2], "unix:/x");
+    assert_string_equal(env[0], "OARLOCK_BIND=127.0.0.1:1,[::1]:2 , unix:/x,,");
+    assert_int_equal(PARSE(too_many, "run", "m:a"), OAR_ERR);
+    assert_contains(err.text, "OARLOCK_BIND: given more than 16 times");
+    assert_int_equal(PARSE(empty, "run", "m:a"), OAR_OK);
+    assert_string_equal(cfg.bind.at[0], "127.0.0.1:8000");
+}
+
+static void unknown_variables_are_named(void **state)
+{
+    char *env[] = {"X=1",
+                   "OARLOCK_MAX_BODYS=1",
+                   "OARLOCK_WORKERS=2",
+                   "OARLOCK_CACHE=/x",
+                   "OARLOCK_SERVICE_HOST=10.0.0.1",
+                   "OARLOCK_PORT_80_TCP=x",
+                   "OARLOCK_=1",
+                   "OARLOCK_TRUSTED_PROXYS=*",
+                   "OARLOCK_COLOUR=red",
+                   NULL};
+    static const char *const says[] = {
+        "OARLOCK_MAX_BODYS, which is no option; did you mean OARLOCK_MAX_BODY;", "OARLOCK_, which",
+        "OARLOCK_TRUSTED_PROXYS, which is no option; did you mean OARLOCK_TRUSTED_PROXIES;",
+        "OARLOCK_COLOUR, which is no option; `oarlock --help`"};
+    char text[300];
+    size_t n = 0;
+    (void)state;
+    for (size_t at = 0; oar_config_unknown(env, &at, text, sizeof text); n++) {
+        assert_true(n < OAR_ARRAY_LEN(says));
+        assert_contains(text, says[n]);
+    }
+    assert_int_equal(n, OAR_ARRAY_LEN(says));
 }
 
 static void flags(void **state)
@@ -139,6 +200,8 @@ int main(void)
         cmocka_unit_test(units),
         cmocka_unit_test(mistakes),
         cmocka_unit_test(environment_mistake_names_the_variable),
+        cmocka_unit_test(lists_in_the_environment_are_split),
+        cmocka_unit_test(unknown_variables_are_named),
         cmocka_unit_test(flags),
         cmocka_unit_test(every_option_is_in_help),
     };

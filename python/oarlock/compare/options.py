@@ -30,7 +30,7 @@ def seconds(text: str) -> float:
     Raises:
         argparse.ArgumentTypeError: it is none, or not above 0.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text, re.ASCII)
     if not match or not float(match[1]):
         raise argparse.ArgumentTypeError(f"'{text}' is not a time like 250ms, 90s, 7m or 1h, above 0")
     return float(match[1]) * {"ms": 0.001, "m": 60.0, "h": 3600.0}.get(match[2], 1.0)
@@ -47,6 +47,7 @@ def common(parser: argparse.ArgumentParser, app_needed: bool) -> None:
     )
     parser.add_argument("--app-dir", default=".", metavar="DIR", help="folder that is put in front of sys.path")
     parser.add_argument("--factory", action="store_true", help="the attribute is a function that returns the App")
+    # `oarlock run --gil` is about modules that turn the GIL on, so an interpreter has another name.
     parser.add_argument(
         "--gil-python",
         dest="gil",
