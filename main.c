@@ -58,15 +58,10 @@ static int serve_or_list(void)
     return config.command == OAR_CMD_RUN ? oar_master_run(&args) : oar_master_routes(&args);
 }
 
-static enum oar_log_level level_of(const char *name)
-{
-    static const char *const names[] = {"debug", "info", "warning", "error"};
-    enum oar_log_level level = OAR_LOG_DEBUG;
-    while (level < OAR_LOG_ERROR && strcmp(names[level], name) != 0) {
-        level++;
-    }
-    return level;
-}
+_Static_assert((int)OAR_LEVEL_DEBUG == OAR_LOG_DEBUG && (int)OAR_LEVEL_INFO == OAR_LOG_INFO &&
+                   (int)OAR_LEVEL_WARNING == OAR_LOG_WARNING &&
+                   (int)OAR_LEVEL_ERROR == OAR_LOG_ERROR,
+               "--log-level names the levels in the log's order");
 
 static void warn_of_unknown_variables(void)
 {
@@ -90,7 +85,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "oarlock: %s\n", err.text);
         return 2;
     }
-    oar_log_init("master", level_of(config.log_level));
+    oar_log_init("master", (enum oar_log_level)config.log_level);
     warn_of_unknown_variables();
     switch (config.command) {
     case OAR_CMD_RUN: status = serve_or_list(); break;

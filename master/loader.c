@@ -130,7 +130,7 @@ enum oar_status oar_loader_compile(struct oar_loader *l, const struct oar_config
     struct oar_built built;
     struct oar_slice manifest = {line + 1, got.len - (size_t)(line + 1 - got.ptr)};
     enum oar_status status =
-        oar_manifest_compile(manifest, strcmp(config->route_order, "registration") == 0,
+        oar_manifest_compile(manifest, config->route_order == OAR_ROUTE_ORDER_REGISTRATION,
                              config->allow_duplicates, &built, err);
     if (status == OAR_OK) {
         log_warnings(built.warnings);

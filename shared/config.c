@@ -22,7 +22,7 @@ const struct oar_option oar_options[] = {
      .standard = default_,                                                              \
      .least = (double)(least_),                                                         \
      .most = (double)(most_),                                                           \
-     .metavar = metavar_,                                                               \
+     .metavar = OAR_METAVAR_##kind_(metavar_),                                          \
      .group = group_,                                                                   \
      .help = help_},
     OAR_OPTIONS(OAR_ROW)
@@ -85,16 +85,23 @@ static enum oar_status set_number(const struct oar_option *o, const char *text, 
     return OAR_OK;
 }
 
-static bool among(const char *choices, const char *text)
+/* The place of the word among "these|words"; -1: it is none of them. */
+static int place_of(const char *words, const char *text)
 {
     size_t len = strlen(text);
-    for (const char *at = choices; at; at = strchr(at, '|')) {
+    int place = 0;
+    for (const char *at = words; at; at = strchr(at, '|'), place++) {
         at += *at == '|';
         if (strncmp(at, text, len) == 0 && (at[len] == '|' || at[len] == '\0')) {
-            return true;
+            return place;
         }
     }
-    return false;
+    return -1;
+}
+
+static bool among(const char *words, const char *text)
+{
+    return place_of(words, text) >= 0;
 }
 
 static enum oar_status set_flag(const char *text, const char *from, bool *field,
@@ -123,10 +130,12 @@ static enum oar_status set(struct oar_config *cfg, const struct oar_option *o, c
         } else {
             list->at[list->count++] = text;
         }
-    } else if (o->kind != OAR_OPT_STR) {
+    } else if (o->kind != OAR_OPT_STR && o->kind != OAR_OPT_CHOICE) {
         status = set_number(o, text, from, field, err);
     } else if (strchr(o->metavar, '|') && !strstr(o->metavar, "PATH") && !among(o->metavar, text)) {
         status = oar_err_set(err, "%s: '%s' is not one of %s", from, text, o->metavar);
+    } else if (o->kind == OAR_OPT_CHOICE) {
+        *(int *)field = place_of(o->metavar, text);
     } else {
         *(const char **)field = text;
     }
@@ -312,14 +321,10 @@ static bool list_has(const char *list, const char *word)
 
 struct oar_forwarding oar_config_forwarded(const struct oar_config *cfg)
 {
-    struct oar_forwarding how = {.client = list_has(cfg->proxy_fields, "for"),
+    struct oar_forwarding how = {.which = (enum oar_proxy_headers_choice)cfg->proxy_headers,
+                                 .client = list_has(cfg->proxy_fields, "for"),
                                  .scheme = list_has(cfg->proxy_fields, "proto"),
                                  .host = list_has(cfg->proxy_fields, "host")};
-    if (strcmp(cfg->proxy_headers, "x-forwarded") == 0) {
-        how.which = OAR_FORWARDED_X;
-    } else if (strcmp(cfg->proxy_headers, "forwarded") == 0) {
-        how.which = OAR_FORWARDED_RFC7239;
-    }
     return how;
 }
 

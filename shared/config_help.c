@@ -70,7 +70,8 @@ static void markdown_cell(struct oar_buf *out, const char *text)
 
 static void range(struct oar_buf *out, const struct oar_option *o)
 {
-    if (o->kind == OAR_OPT_STR || o->kind == OAR_OPT_FLAG || o->kind == OAR_OPT_LIST) {
+    if (o->kind == OAR_OPT_STR || o->kind == OAR_OPT_CHOICE || o->kind == OAR_OPT_FLAG ||
+        o->kind == OAR_OPT_LIST) {
         return;
     }
     const char *unit = o->kind == OAR_OPT_TIME ? " s" : o->kind == OAR_OPT_SIZE ? " bytes" : "";

@@ -7,6 +7,7 @@
 
 enum oar_option_kind {
     OAR_OPT_STR,
+    OAR_OPT_CHOICE,
     OAR_OPT_INT,
     OAR_OPT_AUTO,
     OAR_OPT_SIZE,

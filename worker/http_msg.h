@@ -68,8 +68,6 @@ struct oar_response {
 };
 
 /* Lifetime: from the head's last byte to the written response. In the connection's arena. */
-enum oar_timing_mode { OAR_TIMING_OFF, OAR_TIMING_ASKED, OAR_TIMING_ALL };
-
 /* With --server-timing: what a request waited for, in nanoseconds. Writer: the thread of its
  * connection, then the pool's thread that runs it. */
 struct oar_timing {

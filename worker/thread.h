@@ -34,7 +34,7 @@ struct oar_worker {
     int n_listeners;
     uint32_t index; /* of this worker */
     struct oar_forwarding forwarded;
-    enum oar_timing_mode timing;
+    enum oar_server_timing_choice timing;
     struct oar_networks trusted; /* proxies */
     _Atomic int draining;
     struct oar_thread *threads;

@@ -9,13 +9,6 @@
 #include "shared/clock.h"
 #include "worker/conn.h"
 
-enum oar_timing_mode oar_timing_mode(const struct oar_config *cfg)
-{
-    return strcmp(cfg->server_timing, "all") == 0     ? OAR_TIMING_ALL
-           : strcmp(cfg->server_timing, "asked") == 0 ? OAR_TIMING_ASKED
-                                                      : OAR_TIMING_OFF;
-}
-
 static bool is_asked(const struct oar_request *r)
 {
     bool asked = false;

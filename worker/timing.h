@@ -7,7 +7,6 @@
 
 enum { OAR_TIMING_ROOM = 256 }; /* bytes of a field, at most */
 
-enum oar_timing_mode oar_timing_mode(const struct oar_config *cfg);
 /* Its head has been read. */
 void oar_timing_read(struct oar_conn *c, struct oar_request *r);
 /* Its handler is called now, on the loop's thread. */

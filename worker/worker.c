@@ -135,7 +135,7 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
                             .n_listeners = args->n_listeners,
                             .index = args->index,
                             .forwarded = oar_config_forwarded(args->config),
-                            .timing = oar_timing_mode(args->config),
+                            .timing = (enum oar_server_timing_choice)args->config->server_timing,
                             .n_threads = (int)args->shm->n_threads};
     enum oar_status status =
         oar_networks_parse(args->config->trusted_proxies, "--trusted-proxies", &w.trusted, &err);

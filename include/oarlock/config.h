@@ -7,7 +7,7 @@
 #include "oarlock/err.h"
 #include "oarlock/option_kinds.h"
 
-/* OPTION(kind, field, flag, default, least, most, metavar, group, help) */
+/* OPTION(kind, field, flag, default, least, most, metavar or words, group, help) */
 /* clang-format off */
 #define OAR_OPTIONS(OPTION)                                                                        \
     OPTION(LIST, bind, "bind", "127.0.0.1:8000", 0, 0, "ADDR", "Listening",                        \
@@ -18,7 +18,8 @@
            "permissions of unix sockets, in octal")                                                \
     OPTION(STR, unix_owner, "unix-owner", "", 0, 0, "USER[:GROUP]", "Listening",                   \
            "owner of unix sockets (default: who starts the server)")                               \
-    OPTION(STR, proxy_headers, "proxy-headers", "off", 0, 0, "off|x-forwarded|forwarded",          \
+    OPTION(CHOICE, proxy_headers, "proxy-headers", "off", 0, 0,                                    \
+           (3, OAR_FORWARDED, OFF, "off", X, "x-forwarded", RFC7239, "forwarded"),                 \
            "Proxies", "fields in which trusted proxies say who the client is")                     \
     OPTION(STR, proxy_fields, "proxy-fields", "for,proto", 0, 0, "LIST", "Proxies",                \
            "what is believed of them: for (the client), proto (the scheme), host; separated by commas") \
@@ -50,7 +51,8 @@
            "folder that is put in front of sys.path")                                              \
     OPTION(FLAG, factory, "factory", "", 0, 0, "", "Application",                                  \
            "the attribute is a function without arguments that returns the App")                   \
-    OPTION(STR, route_order, "route-order", "specific", 0, 0, "specific|registration",             \
+    OPTION(CHOICE, route_order, "route-order", "specific", 0, 0,                                   \
+           (2, OAR_ROUTE_ORDER, SPECIFIC, "specific", REGISTRATION, "registration"),               \
            "Application", "which of two matching routes wins: the more specific or the earlier")   \
     OPTION(FLAG, allow_duplicates, "allow-duplicate-routes", "", 0, 0, "", "Application",          \
            "keep the first of two routes with the same path and method instead of refusing")       \
@@ -90,17 +92,24 @@
            "requests in progress in each worker; more are answered 503 with Retry-After")          \
     OPTION(INT, max_connections, "max-connections", "16384", 1, 1000000, "N", "Limits",            \
            "connections open in each worker; more wait in the kernel's queue")                     \
-    OPTION(STR, log_level, "log-level", "info", 0, 0, "debug|info|warning|error", "Output",        \
-           "least level that is logged")                                                           \
+    OPTION(CHOICE, log_level, "log-level", "info", 0, 0,                                           \
+           (4, OAR_LEVEL, DEBUG, "debug", INFO, "info", WARNING, "warning", ERROR, "error"),       \
+           "Output", "least level that is logged")                                                           \
     OPTION(INT, live, "live", "0", 0, 1 << 22, "PID", "Output",                                    \
            "with `routes`: those of the running server with this process id, and where they run")  \
-    OPTION(STR, server_timing, "server-timing", "off", 0, 0, "off|asked|all", "Output",            \
+    OPTION(CHOICE, server_timing, "server-timing", "off", 0, 0,                                    \
+           (3, OAR_TIMING, OFF, "off", ASKED, "asked", ALL, "all"), "Output",                      \
            "say where a response's time went, in Server-Timing; asked: if the request has Oarlock-Timing") \
     OPTION(FLAG, debug, "debug", "", 0, 0, "", "Output",                                           \
            "put tracebacks into 500 responses; never on a network that others reach")              \
     OPTION(INT, ready_fd, "ready-fd", "-1", -1, 1 << 20, "FD", "Output",                           \
            "descriptor on which the line \"it serves\" is also written (for tests and tools)")
 /* clang-format on */
+
+/* An enum for each CHOICE: enum oar_proxy_headers_choice { OAR_FORWARDED_OFF, ... }. */
+#define OAR_ROW(kind, field, flag, fallback, least, most, words, ...) OAR_ENUM_##kind(field, words)
+OAR_OPTIONS(OAR_ROW)
+#undef OAR_ROW
 
 enum oar_command {
     OAR_CMD_RUN,
@@ -123,9 +132,8 @@ enum oar_status oar_config_parse(struct oar_config *cfg, int argc, char **argv, 
                                  struct oar_err *err);
 /* The next OARLOCK_* from environ_[*at] on that is no option, as a warning; false: no more. */
 bool oar_config_unknown(char **environ_, size_t *at, char *text, size_t room);
-enum oar_forwarded { OAR_FORWARDED_OFF, OAR_FORWARDED_X, OAR_FORWARDED_RFC7239 };
 struct oar_forwarding {
-    enum oar_forwarded which;
+    enum oar_proxy_headers_choice which;
     bool client, scheme, host; /* which parts are believed */
 };
 /* What --proxy-headers and --proxy-fields say. */

@@ -58,7 +58,7 @@ static void fields(const char *bytes, size_t size)
     r.n_fields = 8;
     for (int which = OAR_FORWARDED_OFF; which <= OAR_FORWARDED_RFC7239; which++) {
         struct oar_origin out;
-        struct oar_forwarding how = {(enum oar_forwarded)which, true, true, true};
+        struct oar_forwarding how = {(enum oar_proxy_headers_choice)which, true, true, true};
         oar_forwarded(how, &trusted, &peer, &r, &out);
         /* nobody, or a client; never one of the proxies */
         MUST(out.peer.family == 0 || out.peer.family == AF_INET || out.peer.family == AF_INET6);

@@ -34,6 +34,15 @@ static void defaults(void **state)
     assert_int_equal(cfg.max_body, 8 << 20);
     assert_true(cfg.max_body * 32 <= cfg.max_buffered); /* docs/http.md says so */
     assert_true(cfg.keep_alive == 75);
+    assert_int_equal(cfg.log_level, OAR_LEVEL_INFO); /* a CHOICE: the row makes the enum */
+    assert_int_equal(cfg.proxy_headers, OAR_FORWARDED_OFF);
+    assert_int_equal(PARSE(NULL, "run", "m:app", "--proxy-headers", "forwarded",
+                           "--log-level=error", "--route-order", "registration"),
+                     OAR_OK);
+    assert_int_equal(cfg.proxy_headers, OAR_FORWARDED_RFC7239);
+    assert_int_equal(oar_config_forwarded(&cfg).which, OAR_FORWARDED_RFC7239);
+    assert_int_equal(cfg.log_level, OAR_LEVEL_ERROR);
+    assert_int_equal(cfg.route_order, OAR_ROUTE_ORDER_REGISTRATION);
     assert_false(cfg.debug);
 }
 

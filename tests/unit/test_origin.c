@@ -172,7 +172,7 @@ static void believed_as(struct oar_forwarding how, const char *networks, const c
     oar_buf_free(&seen);
 }
 
-static void forwarded_as(enum oar_forwarded which, const char *from, const char *lines,
+static void forwarded_as(enum oar_proxy_headers_choice which, const char *from, const char *lines,
                          const char *expected)
 {
     believed_as((struct oar_forwarding){which, true, true, true}, "10.0.0.0/8,::1", from, lines,
@@ -181,7 +181,7 @@ static void forwarded_as(enum oar_forwarded which, const char *from, const char 
 
 static void x_forwarded(void **state)
 {
-    const enum oar_forwarded x = OAR_FORWARDED_X;
+    const enum oar_proxy_headers_choice x = OAR_FORWARDED_X;
     (void)state;
     forwarded_as(OAR_FORWARDED_OFF, "10.0.0.1", "X-Forwarded-For: 192.0.2.1\n",
                  "tcp4 10.0.0.1 0 http ");
@@ -228,7 +228,7 @@ static void x_forwarded(void **state)
 
 static void rfc7239(void **state)
 {
-    const enum oar_forwarded f = OAR_FORWARDED_RFC7239;
+    const enum oar_proxy_headers_choice f = OAR_FORWARDED_RFC7239;
     (void)state;
     forwarded_as(f, "192.0.2.9", "Forwarded: for=192.0.2.1\n", "tcp4 192.0.2.9 0 http ");
     forwarded_as(f, "10.0.0.1", "Forwarded: for=192.0.2.1\n", "tcp4 192.0.2.1 0 http ");
@@ -275,7 +275,7 @@ static void fields_by_themselves(void **state)
     (void)state;
     for (size_t i = 0; i < OAR_ARRAY_LEN(cases); i++) {
         for (int which = OAR_FORWARDED_X; which <= OAR_FORWARDED_RFC7239; which++) {
-            struct oar_forwarding how = {(enum oar_forwarded)which, cases[i].client,
+            struct oar_forwarding how = {(enum oar_proxy_headers_choice)which, cases[i].client,
                                          cases[i].scheme, cases[i].host};
             believed_as(how, "10.0.0.0/8", "10.0.0.1", lines, cases[i].expected);
         }
