@@ -175,7 +175,7 @@ def full(python, tmp_path_factory) -> Iterator[Server]:
 
 def run_and_fail(*arguments: str, env: dict[str, str] | None = None, timeout: float = 60) -> tuple[int, str]:
     """Runs a command that must fail: exit status and everything it said; no process is left behind."""
-    environment = clean_environment()
+    environment = clean_environment() | {"OARLOCK_BIND": "127.0.0.1:0"}  # not the default port, which others may use
     process = subprocess.Popen(
         [BINARY, *arguments],
         stdout=subprocess.PIPE,
