@@ -27,7 +27,7 @@ void oar_stream_begin(struct oar_conn *c, struct oar_request *r)
         oar_exchange_gone(x, false);
     } else {
         r->closes = r->response.close || !r->keep_alive || t->worker->draining ||
-                    (r->minor == 0 && has_body(r));
+                    (r->minor == 0 && has_body(r) && !r->response.has_length);
         oar_conn_count(t->slot, r->response.status);
         oar_conn_head(c, r, r->closes);
         if (!has_body(r)) {
@@ -37,12 +37,15 @@ void oar_stream_begin(struct oar_conn *c, struct oar_request *r)
     oar_exchange_post(x); /* not at once: the end of the response could free the connection */
 }
 
-static void put_chunk(struct oar_conn *c, const struct oar_request *r, struct oar_buf *piece)
+static void put_chunk(struct oar_conn *c, struct oar_request *r, struct oar_buf *piece)
 {
     if (piece->len == 0 || !has_body(r)) {
         return;
     }
-    if (r->minor == 0) { /* the close ends it: RFC 9112 section 6.3 */
+    if (r->response.has_length) {
+        r->response.length -= piece->len; /* serve() has seen that it is no more */
+    }
+    if (r->response.has_length || r->minor == 0) { /* the close ends it: RFC 9112 section 6.3 */
         oar_conn_raw(c, (struct oar_slice){piece->data, piece->len});
     } else {
         struct oar_buf size = {0};
@@ -55,11 +58,25 @@ static void put_chunk(struct oar_conn *c, const struct oar_request *r, struct oa
     }
 }
 
+/* A stream whose handler has said how long it is, and is wrong: the client must not take the bytes
+ * for the next response's, nor the part for the whole. */
+static bool breaks_its_length(const struct oar_request *r, size_t more, bool over)
+{
+    const void *routes = r->conn->t->worker->routes;
+    uint64_t left = r->response.length;
+    if (!r->response.has_length || !has_body(r) || (more <= left && !(over && more < left))) {
+        return false;
+    }
+    oar_log(OAR_LOG_ERROR, "%s: a streamed response is %s than its Content-Length; it was cut off",
+            oar_rt_text(routes, r->route->path_off), more > left ? "longer" : "shorter");
+    return true;
+}
+
 static void finish(struct oar_conn *c, struct oar_request *r, bool aborted)
 {
     aborted = aborted && has_body(r);
     bool close = r->closes || aborted;
-    if (has_body(r) && !aborted && r->minor > 0) {
+    if (has_body(r) && !aborted && r->minor > 0 && !r->response.has_length) {
         oar_conn_raw(c, OAR_LIT("0\r\n\r\n"));
     }
     if (c->reading == r) { /* the rest of the request's body is not wanted */
@@ -111,6 +128,11 @@ void oar_stream_serve(struct oar_exchange *x)
     }
     struct oar_conn *c = r->conn;
     if (c->fd >= 0 && !c->abandoned) {
+        if (OAR_UNLIKELY(streaming && !aborted && breaks_its_length(r, piece.len, over))) {
+            piece.len = 0;
+            over = aborted = true;
+            oar_exchange_gone(x, false); /* the iterator ends: nobody takes more of it */
+        }
         put_chunk(c, r, &piece);
         resume(c, r, wanted, waiting);
     }

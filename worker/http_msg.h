@@ -61,6 +61,8 @@ struct oar_response {
     bool head_has_type;      /* fields holds a content-type */
     bool close;              /* no other request on this connection */
     bool stream;             /* the body comes through the exchange; `body` is empty */
+    bool has_length;         /* of a stream: the handler has said how long it is, so no chunks */
+    uint64_t length;         /* bytes of it that are still to come */
     struct oar_slice type;   /* content-type of the body; empty: none. Static or the arena's */
     struct oar_slice fields; /* whole lines, each with CRLF. Valid until the response is written */
     struct oar_slice body;   /* valid until the response is written */

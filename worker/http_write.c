@@ -99,9 +99,9 @@ void oar_http_write(struct oar_buf *out, const struct oar_request *r, struct oar
     }
     char *to = put_status_line(start, re->status);
     if (has_body) {
-        if (OAR_LIKELY(!re->stream)) {
+        if (OAR_LIKELY(!re->stream || re->has_length)) {
             to = put(to, OAR_LIT("content-length: "));
-            to = put_number(to, re->body.len);
+            to = put_number(to, re->has_length ? re->length : re->body.len);
             to = put(to, OAR_LIT("\r\n"));
         } else if (r->minor > 0) {
             to = put(to, OAR_LIT("transfer-encoding: chunked\r\n"));

@@ -15,9 +15,10 @@ Write an application with names that FastAPI and Starlette users know, and serve
 from oarlock.app import App, Route, Router
 from oarlock.background import BackgroundTask, BackgroundTasks
 from oarlock.concurrency import run_in_threadpool
+from oarlock.datastructures import URL, Headers, MutableHeaders, QueryParams, State
 from oarlock.exceptions import ClientDisconnect, HTTPException
 from oarlock.params import Path, Query
-from oarlock.requests import URL, Request
+from oarlock.requests import Request
 from oarlock.responses import (
     HTMLResponse,
     JSONResponse,
@@ -37,15 +38,19 @@ __all__ = [
     "ClientDisconnect",
     "HTMLResponse",
     "HTTPException",
+    "Headers",
     "JSONResponse",
+    "MutableHeaders",
     "Path",
     "PlainTextResponse",
     "Query",
+    "QueryParams",
     "RedirectResponse",
     "Request",
     "Response",
     "Route",
     "Router",
+    "State",
     "StreamingResponse",
     "__version__",
     "run_in_threadpool",

@@ -18,7 +18,7 @@ from oarlock.background import BackgroundTasks
 from oarlock.exceptions import LoadError
 from oarlock.params import Path, Query
 from oarlock.requests import Request
-from oarlock.responses import StreamingResponse
+from oarlock.responses import StreamingResponse, generator_response
 
 _TYPES: dict[Any, str] = {
     str: "str",
@@ -296,7 +296,8 @@ def handlers(app: App) -> list[tuple[Any, ...]]:
         # A generator function only makes the generator; what iterates it chooses the thread.
         streams = _is_generator(route.endpoint)
         in_pool = not is_async and not streams and route.blocking is not False
-        response_class = route.response_class or (StreamingResponse if streams else None)
+        returned = inspect.signature(route.endpoint).return_annotation
+        response_class = route.response_class or (generator_response(returned) if streams else None)
         specs.append(
             (
                 route.endpoint,

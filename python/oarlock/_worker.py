@@ -14,6 +14,7 @@ from oarlock._loop import Loop, StockLoop
 from oarlock._native import native
 from oarlock.app import App
 from oarlock.exceptions import LoadError
+from oarlock.requests import Request
 
 _app: App
 _stock = False
@@ -43,6 +44,7 @@ def load(target: str, factory: bool, settings: dict[str, Any]) -> tuple[str, lis
     _stock = settings["loop"] == "stock"
     _gil.watch("allow" if settings["gil"] == "warn" else settings["gil"])  # the loader has said it
     _app = _manifest.import_app(target, factory)
+    Request.app = _app
     _gil.check()
     _gil.watch(settings["gil"])
     manifest, handlers = _manifest.dumps(_app), _manifest.handlers(_app)

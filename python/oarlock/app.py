@@ -8,12 +8,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from oarlock.datastructures import State
 from oarlock.responses import Response
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 Hook = TypeVar("Hook", bound=Callable[[], Any])
-State = Mapping[str, Any] | None
-Lifespan = Callable[["App"], AbstractAsyncContextManager[State]]
+LifespanState = Mapping[str, Any] | None
+Lifespan = Callable[["App"], AbstractAsyncContextManager[LifespanState]]
 
 
 @dataclass(slots=True)
@@ -154,6 +155,8 @@ class App(Router):
             with one ``yield`` under ``@asynccontextmanager``. It runs once for each event loop, before
             the loop serves and after it has drained. A mapping that it yields is what ``request.state``
             begins with; context variables that it sets are seen by every handler.
+
+    ``app.state`` holds values of the application's own, one for the whole process; ``request.app`` is the App.
     """
 
     def __init__(
@@ -162,10 +165,11 @@ class App(Router):
         title: str = "oarlock",
         redirect_slashes: bool = True,
         cancel_on_disconnect: bool = False,
-        lifespan: Lifespan | Callable[["App"], AsyncIterator[State]] | None = None,
+        lifespan: Lifespan | Callable[["App"], AsyncIterator[LifespanState]] | None = None,
     ) -> None:
         super().__init__()
         self.title = title
+        self.state = State()
         self.redirect_slashes = redirect_slashes
         self.cancel_on_disconnect = cancel_on_disconnect
         self.lifespan: Lifespan | None

@@ -30,6 +30,12 @@ class HTTPException(Exception):
         self.detail = detail
         self.headers = headers
 
+    def __str__(self) -> str:
+        return f"{self.status_code}: {self.detail}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(status_code={self.status_code!r}, detail={self.detail!r})"
+
 
 class ClientDisconnect(Exception):
     """The client left before its body was complete or its response was sent, as in Starlette.

@@ -1,173 +1,22 @@
 """The request as a handler sees it: Starlette's names, made lazily from the bytes that were received."""
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote, unquote
 
+from oarlock import _cookies
 from oarlock._native import native
 from oarlock._stream import BodyStream
+from oarlock.datastructures import URL, Address, Headers, QueryParams, State
 
+if TYPE_CHECKING:
+    from oarlock.app import App
 
-class Headers(Mapping[str, str]):
-    """Header fields: names compare without case (RFC 9110 section 5.1); text is ISO-8859-1.
+__all__ = ["URL", "Address", "Headers", "QueryParams", "Request", "State"]
 
-    Where a field was sent more than once, ``[]`` gives the first value and :meth:`getlist` all.
-    """
-
-    __slots__ = ("_pairs",)
-
-    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
-        self._pairs = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in raw]
-
-    def __getitem__(self, key: str) -> str:
-        wanted = key.lower()
-        for name, value in self._pairs:
-            if name == wanted:
-                return value
-        raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(name for name, _ in self._pairs))
-
-    def __len__(self) -> int:
-        return len({name for name, _ in self._pairs})
-
-    def getlist(self, key: str) -> list[str]:
-        """All values of a field, in the order of arrival."""
-        wanted = key.lower()
-        return [value for name, value in self._pairs if name == wanted]
-
-    def __repr__(self) -> str:
-        return f"Headers({self._pairs!r})"
-
-
-class QueryParams(Mapping[str, str]):
-    """The query's names and values (application/x-www-form-urlencoded). ``[]`` gives the last value."""
-
-    __slots__ = ("_pairs",)
-
-    def __init__(self, query: bytes) -> None:
-        self._pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-
-    def __getitem__(self, key: str) -> str:
-        for name, value in reversed(self._pairs):
-            if name == key:
-                return value
-        raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(name for name, _ in self._pairs))
-
-    def __len__(self) -> int:
-        return len({name for name, _ in self._pairs})
-
-    def getlist(self, key: str) -> list[str]:
-        """All values of a name, in order."""
-        return [value for name, value in self._pairs if name == key]
-
-    def multi_items(self) -> list[tuple[str, str]]:
-        """All pairs, in order."""
-        return list(self._pairs)
-
-
-class URL:
-    """A URL and its parts, under Starlette's names. ``str()`` gives the whole."""
-
-    __slots__ = ("_parts", "_text")
-
-    def __init__(self, url: str) -> None:
-        self._text = url
-        self._parts = urlsplit(url)
-
-    @property
-    def scheme(self) -> str:
-        """``http`` or ``https``."""
-        return self._parts.scheme
-
-    @property
-    def netloc(self) -> str:
-        """Host and port, as they stand in the URL."""
-        return self._parts.netloc
-
-    @property
-    def hostname(self) -> str | None:
-        """The host in lower case, without brackets."""
-        return self._parts.hostname
-
-    @property
-    def port(self) -> int | None:
-        """The port that the URL names; None: the scheme's. A port beyond 65535 is None too."""
-        try:
-            return self._parts.port
-        except ValueError:
-            return None
-
-    @property
-    def path(self) -> str:
-        """The path, percent-encoded."""
-        return self._parts.path
-
-    @property
-    def query(self) -> str:
-        """What stands behind the question mark, percent-encoded."""
-        return self._parts.query
-
-    def __str__(self) -> str:
-        return self._text
-
-    def __repr__(self) -> str:
-        return f"URL({self._text!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return str(self) == str(other) if isinstance(other, URL | str) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-
-class State:
-    """Values by attribute (``state.db``) or by name (``state["db"]``), as Starlette's State."""
-
-    __slots__ = ("_values",)
-    _values: dict[str, Any]
-
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        object.__setattr__(self, "_values", dict(values or {}))
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self._values[name]
-        except KeyError:
-            raise AttributeError(f"the state has no '{name}'; it has {', '.join(self._values) or 'nothing'}") from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._values[name] = value
-
-    def __delattr__(self, name: str) -> None:
-        try:
-            del self._values[name]
-        except KeyError:
-            raise AttributeError(f"the state has no '{name}'") from None
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self._values[name] = value
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._values
-
-    def __repr__(self) -> str:
-        return f"State({self._values!r})"
-
-
-class Address(NamedTuple):
-    """The client's end of the connection."""
-
-    host: str
-    port: int
+# Decoded, these would end the path of a URL, or vanish from it or from a header field that it is put into.
+_KEPT_ENCODED = re.compile(r"[\x00-\x1f\x7f?#\\]")
 
 
 class Request(native.Request):  # type: ignore[misc,name-defined]
@@ -177,7 +26,12 @@ class Request(native.Request):  # type: ignore[misc,name-defined]
     the native half.
     """
 
-    __slots__ = ("_body", "_consumed", "_headers", "_query", "_state")
+    app: "ClassVar[App]"
+    """The application, which is the same for all requests of a process."""
+
+    __slots__ = ("_body", "_consumed", "_cookies", "_headers", "_json", "_query", "_state")
+    _cookies: dict[str, str]
+    _json: Any
     _state: State
     _body: bytes
     _consumed: bool
@@ -195,7 +49,7 @@ class Request(native.Request):  # type: ignore[misc,name-defined]
         try:
             return self._headers
         except AttributeError:
-            self._headers = Headers(self.raw_headers)
+            self._headers = Headers(raw=self.raw_headers)
             return self._headers
 
     @property
@@ -209,22 +63,23 @@ class Request(native.Request):  # type: ignore[misc,name-defined]
 
     @property
     def cookies(self) -> dict[str, str]:
-        """Names and values of the Cookie field (RFC 6265 section 4.2)."""
-        jar: dict[str, str] = {}
-        for part in self.headers.get("cookie", "").split(";"):
-            name, equals, value = part.strip().partition("=")
-            if equals:
-                jar[name] = value.strip('"')
-        return jar
+        """Names and values of the Cookie fields (RFC 6265 section 4.2), unquoted as Python's http.cookies quotes."""
+        try:
+            return self._cookies
+        except AttributeError:
+            self._cookies = _cookies.parse(self.headers.getlist("cookie"))
+            return self._cookies
 
     @property
     def url(self) -> URL:
         """The request's URL as the client used it: scheme and host are those that a trusted proxy gives
-        (--proxy-headers), else ``http`` and the Host field.
+        (--proxy-headers), else ``http`` and the Host field. Its path is percent-decoded, as in Starlette, but for
+        control characters and ``?``, ``#`` and a backslash.
         """
         query = self.query_string.decode("latin-1")
         host = self._host or self.headers.get("host", "")
-        return URL(f"{self._scheme}://{host}{self.raw_path.decode('latin-1')}{'?' + query if query else ''}")
+        path = _KEPT_ENCODED.sub(lambda m: quote(m[0]), self.path)
+        return URL(f"{self._scheme}://{host}{path}{'?' + query if query else ''}")
 
     @property
     def base_url(self) -> URL:
@@ -297,12 +152,16 @@ class Request(native.Request):  # type: ignore[misc,name-defined]
         return self.disconnected
 
     async def json(self) -> Any:
-        """The body as JSON.
+        """The body as JSON, the same object each time.
 
         Raises:
             json.JSONDecodeError: the body is not JSON.
         """
-        return json.loads(await self.body())
+        try:
+            return self._json
+        except AttributeError:
+            self._json = json.loads(await self.body())
+            return self._json
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path}>"

@@ -1,78 +1,19 @@
 """Responses: what a handler returns when it wants to say more than a value."""
 
-import re
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, MutableMapping
-from http.cookies import SimpleCookie
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import AsyncIterable, Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote
 
+from oarlock import _cookies
 from oarlock._native import native
+from oarlock.datastructures import URL, MutableHeaders
 
 if TYPE_CHECKING:
     from oarlock.background import BackgroundTask
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
 # The server frames messages itself: RFC 9112 section 6.
-_FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "date"})
-
-
-class MutableHeaders(MutableMapping[str, str]):
-    """Header fields of a response. Names compare without case; setting one replaces all of its values."""
-
-    __slots__ = ("_pairs",)
-
-    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
-        self._pairs: list[tuple[str, str]] = []
-        for name, value in (headers or {}).items():
-            self.append(name, value)
-
-    def append(self, name: str, value: str) -> None:
-        """Adds a field, keeping those of the same name.
-
-        Raises:
-            ValueError: the name is not a token, or the value holds CR, LF, NUL or another control
-                character (RFC 9110 sections 5.1 and 5.5).
-        """
-        if not _TOKEN.fullmatch(name):
-            raise ValueError(f"{name!r} is not the name of a header field")
-        if not _VALUE.fullmatch(value):
-            raise ValueError(
-                f"the value of header field {name!r} holds a control character or text beyond ISO-8859-1: {value!r}"
-            )
-        self._pairs.append((name.lower(), value))
-
-    def __getitem__(self, key: str) -> str:
-        wanted = key.lower()
-        for name, value in self._pairs:
-            if name == wanted:
-                return value
-        raise KeyError(key)
-
-    def __setitem__(self, key: str, value: str) -> None:
-        old = self._pairs
-        self._pairs = [pair for pair in old if pair[0] != key.lower()]
-        try:
-            self.append(key, value)
-        except ValueError:
-            self._pairs = old
-            raise
-
-    def __delitem__(self, key: str) -> None:
-        kept = [pair for pair in self._pairs if pair[0] != key.lower()]
-        if len(kept) == len(self._pairs):
-            raise KeyError(key)
-        self._pairs = kept
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(name for name, _ in self._pairs))
-
-    def __len__(self) -> int:
-        return len({name for name, _ in self._pairs})
-
-    def raw(self) -> list[tuple[str, str]]:
-        """All pairs, in order."""
-        return list(self._pairs)
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"date"})
 
 
 class Response:
@@ -81,7 +22,8 @@ class Response:
     Args:
         content: bytes, or text that is encoded as UTF-8; None is an empty body.
         status_code: 200 to 599.
-        headers: fields to send; framing fields (Content-Length and the like) are the server's.
+        headers: fields to send; framing fields (Content-Length and the like) are the server's. A Content-Type here
+            is sent in the place of media_type.
         media_type: the Content-Type; text types get ``; charset=utf-8``.
         background: what to do once the response has been sent, a BackgroundTask or BackgroundTasks.
     """
@@ -103,6 +45,19 @@ class Response:
             self.media_type = media_type
         self.headers = MutableHeaders(headers)
         self.body: bytes = self.render(content)
+        self._add_content_type()
+
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """The header fields as pairs of bytes; a copy: change ``headers``."""
+        return self.headers.raw
+
+    def _add_content_type(self) -> None:
+        kind = self.media_type
+        if kind is not None and "content-type" not in self.headers:
+            if kind.startswith("text/") and "charset=" not in kind.lower():
+                kind += f"; charset={self.charset}"
+            self.headers.append("content-type", kind)
 
     def render(self, content: Any) -> bytes:
         """The body's bytes. Subclasses override it."""
@@ -121,42 +76,53 @@ class Response:
         self,
         key: str,
         value: str = "",
-        *,
         max_age: int | None = None,
+        expires: datetime | str | int | None = None,
         path: str | None = "/",
         domain: str | None = None,
         secure: bool = False,
         httponly: bool = False,
         samesite: Literal["lax", "strict", "none"] | None = "lax",
+        partitioned: bool = False,
     ) -> None:
-        """Adds a Set-Cookie field (RFC 6265 section 4.1). ``max_age`` is in seconds."""
-        cookie: SimpleCookie = SimpleCookie()
-        cookie[key] = value
-        morsel = cookie[key]
-        if max_age is not None:
-            morsel["max-age"] = max_age
-        for name, given in (("path", path), ("domain", domain), ("samesite", samesite)):
-            if given is not None:
-                morsel[name] = given
-        morsel["secure"] = secure
-        morsel["httponly"] = httponly
-        self.headers.append("set-cookie", morsel.OutputString())
+        """Adds a Set-Cookie field (RFC 6265 section 4.1).
 
-    def delete_cookie(self, key: str, *, path: str = "/", domain: str | None = None) -> None:
-        """Tells the client to forget a cookie."""
-        self.set_cookie(key, max_age=0, path=path, domain=domain)
+        Args:
+            key: the name.
+            value: any text of ISO-8859-1; what a cookie cannot hold is quoted, and ``request.cookies`` unquotes it.
+            max_age: seconds that the client keeps it; None: until it ends.
+            expires: when it ends: a date with a time zone, a text of RFC 9110 section 5.6.7, or seconds from now.
+            path: below which the client sends it.
+            domain: whose hosts get it; None: this host only.
+            secure: only over TLS.
+            httponly: not for scripts.
+            samesite: which requests from other sites carry it; None: the browser's choice.
+            partitioned: a jar of its own for each site that embeds this one; needs ``secure``.
+
+        Raises:
+            ValueError: a part cannot be written there: text beyond ISO-8859-1, a semicolon in path or domain.
+        """
+        self.headers.append(
+            "set-cookie",
+            _cookies.render(key, value, max_age, expires, path, domain, secure, httponly, samesite, partitioned),
+        )
+
+    def delete_cookie(
+        self,
+        key: str,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        httponly: bool = False,
+        samesite: Literal["lax", "strict", "none"] | None = "lax",
+        partitioned: bool = False,
+    ) -> None:
+        """Tells the client to forget a cookie: of the same path, domain and, in browsers, the same attributes."""
+        self.set_cookie(key, "", 0, 0, path, domain, secure, httponly, samesite, partitioned)
 
     def _render_head(self) -> bytes:
         """The header lines, for the server."""
-        lines = [f"{n}: {v}\r\n" for n, v in self.headers.raw() if n not in _FRAMING]
-        if self.media_type is not None and "content-type" not in self.headers:
-            kind = self.media_type
-            if not _VALUE.fullmatch(kind):
-                raise ValueError(f"media_type holds a control character: {kind!r}")
-            if kind.startswith("text/") and "charset=" not in kind.lower():
-                kind += f"; charset={self.charset}"
-            lines.append(f"content-type: {kind}\r\n")
-        return "".join(lines).encode("latin-1")
+        return b"".join([b"%b: %b\r\n" % (n, v) for n, v in self.headers._list if n not in _FRAMING])
 
 
 class StreamingResponse(Response):
@@ -169,7 +135,8 @@ class StreamingResponse(Response):
     Args:
         content: an iterable or async iterable of bytes or text (sent as UTF-8).
         status_code: 200 to 599.
-        headers: fields to send.
+        headers: fields to send. A Content-Length is kept, so that the client knows how much is to come: the body is
+            then not chunked, and one that turns out shorter or longer is cut off and logged.
         media_type: the Content-Type.
         background: what to do once the last piece has been given, a BackgroundTask or BackgroundTasks.
     """
@@ -188,6 +155,34 @@ class StreamingResponse(Response):
             raise TypeError(f"{type(self).__name__} takes an iterable of bytes or str, not {type(content).__name__}")
         self.body_iterator = content
         super().__init__(None, status_code, headers, media_type, background)
+
+    def _content_length(self) -> int:
+        """The Content-Length that the handler has given; -1: none.
+
+        Raises:
+            ValueError: it is no number of bytes (RFC 9110 section 8.6).
+        """
+        given = self.headers.getlist("content-length")
+        if not given:
+            return -1
+        if len(given) > 1 or not (given[0].isascii() and given[0].isdigit() and len(given[0]) < 19):
+            raise ValueError(
+                f"the Content-Length of a streamed response is {', '.join(given)!r}, not a number of bytes"
+            )
+        return int(given[0])
+
+
+class _TextStream(StreamingResponse):
+    media_type = "text/plain"
+
+
+class _BytesStream(StreamingResponse):
+    media_type = "application/octet-stream"
+
+
+def generator_response(returned: Any) -> type[StreamingResponse]:
+    """What sends the items of a handler that is a generator, by its return annotation (``Iterator[bytes]``)."""
+    return _BytesStream if bytes in get_args(returned) else _TextStream
 
 
 class JSONResponse(Response):
@@ -223,7 +218,7 @@ class RedirectResponse(Response):
 
     def __init__(
         self,
-        url: str,
+        url: str | URL,
         status_code: int = 307,
         headers: Mapping[str, str] | None = None,
         background: "BackgroundTask | None" = None,

@@ -46,6 +46,29 @@ static int copy_bytes(struct request_object *o, const struct oar_request *r)
     return 0;
 }
 
+/* New reference: a segment as Starlette's convertor gives it; `kind` is behind the name in the
+ * pattern: ":int}" or "}". A number of more digits than Python reads stays text. */
+static PyObject *path_value(struct oar_slice segment, const char *kind)
+{
+    PyObject *text = PyUnicode_DecodeUTF8(segment.ptr, (Py_ssize_t)segment.len, "replace");
+    PyObject *value = NULL;
+    if (text && strncmp(kind, ":int}", 5) == 0) {
+        value = PyObject_CallOneArg((PyObject *)&PyLong_Type, text);
+    } else if (text && strncmp(kind, ":float}", 7) == 0) {
+        value = PyFloat_FromString(text);
+    } else if (text && strncmp(kind, ":uuid}", 6) == 0) {
+        value = PyObject_CallOneArg(oar_py.uuid_type, text);
+    } else {
+        return text;
+    }
+    if (!value && text && PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Clear();
+        return text;
+    }
+    Py_XDECREF(text);
+    return value;
+}
+
 static int add_path_params(struct request_object *o, const struct oar_request *r)
 {
     const void *routes = oar_py.args->routes;
@@ -55,9 +78,7 @@ static int add_path_params(struct request_object *o, const struct oar_request *r
         const char *open = strchr(p, '{');
         size_t len = open ? strcspn(open + 1, ":}") : 0;
         PyObject *name = open ? PyUnicode_FromStringAndSize(open + 1, (Py_ssize_t)len) : NULL;
-        PyObject *value = name ? PyUnicode_DecodeUTF8(r->match.params[i].ptr,
-                                                      (Py_ssize_t)r->match.params[i].len, "replace")
-                               : NULL;
+        PyObject *value = name ? path_value(r->match.params[i], open + 1 + len) : NULL;
         int rc = value ? PyDict_SetItem(o->path_params, name, value) : -1;
         Py_XDECREF(name);
         Py_XDECREF(value);
@@ -247,7 +268,9 @@ static PyGetSetDef getters[] = {
     {"query_string", get_query_string, NULL, "What stood behind the question mark: bytes.", NULL},
     {"http_version", get_http_version, NULL, "\"1.0\" or \"1.1\".", NULL},
     {"_content", get_content, NULL, "The body that had come when the handler began: bytes.", NULL},
-    {"path_params", get_path_params, NULL, "The path parameters as text, by name.", NULL},
+    {"path_params", get_path_params, NULL,
+     "The path parameters by name, each as its convertor gives it: {x} is text, {x:int} an int.",
+     NULL},
     {"raw_headers", get_raw_headers, NULL,
      "Pairs of bytes, names in lower case, in the order of arrival.", NULL},
     {"_exchange", get_exchange, NULL, "The exchange with the event loop.", NULL},

@@ -63,6 +63,17 @@ static long status_of(PyObject *response)
     return status;
 }
 
+/* The Content-Length that the handler has given a stream; false: none, or (exception set) nonsense.
+ */
+static bool length_of(PyObject *response, uint64_t *length)
+{
+    PyObject *given = PyObject_CallMethod(response, "_content_length", NULL);
+    long long n = given ? PyLong_AsLongLong(given) : -1;
+    Py_XDECREF(given);
+    *length = n < 0 ? 0 : (uint64_t)n;
+    return n >= 0;
+}
+
 /* The head of a response whose body is the items of an iterator. */
 static int from_stream(struct oar_py_thread *t, struct oar_request *r, PyObject *response,
                        PyObject *context)
@@ -73,7 +84,9 @@ static int from_stream(struct oar_py_thread *t, struct oar_request *r, PyObject 
     char *fields;
     Py_ssize_t len;
     bool full = false;
-    int rc = head && PyBytes_AsStringAndSize(head, &fields, &len) == 0
+    uint64_t length = 0;
+    bool has_length = head && length_of(response, &length);
+    int rc = head && !PyErr_Occurred() && PyBytes_AsStringAndSize(head, &fields, &len) == 0
                  ? oar_py_stream(t, r, response, context, &full)
                  : -1;
     if (rc == 0) {
@@ -82,6 +95,8 @@ static int from_stream(struct oar_py_thread *t, struct oar_request *r, PyObject 
         r->response = (struct oar_response){.status = (uint16_t)status,
                                             .head_has_type = true,
                                             .stream = true,
+                                            .has_length = has_length,
+                                            .length = length,
                                             .fields = {t->out.data, (size_t)len},
                                             .body = {t->out.data, 0}};
     } else if (full) {
