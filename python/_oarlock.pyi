@@ -6,6 +6,7 @@ ABI: int
 VERSION: str
 
 def dumps(value: Any, /) -> bytes: ...
+def scan_json(body: bytes, /) -> tuple[int, int] | None: ...
 
 class Request:
     @property

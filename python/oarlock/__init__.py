@@ -16,7 +16,7 @@ from oarlock.app import App, Route, Router
 from oarlock.background import BackgroundTask, BackgroundTasks
 from oarlock.concurrency import run_in_threadpool
 from oarlock.datastructures import URL, Headers, MutableHeaders, QueryParams, State
-from oarlock.exceptions import ClientDisconnect, HTTPException
+from oarlock.exceptions import ClientDisconnect, HTTPException, InvalidJSON
 from oarlock.params import Path, Query
 from oarlock.requests import Request
 from oarlock.responses import (
@@ -39,6 +39,7 @@ __all__ = [
     "HTMLResponse",
     "HTTPException",
     "Headers",
+    "InvalidJSON",
     "JSONResponse",
     "MutableHeaders",
     "Path",

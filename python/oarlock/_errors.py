@@ -4,7 +4,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from oarlock.exceptions import HTTPException
+from oarlock.exceptions import HTTPException, InvalidJSON
 from oarlock.responses import JSONResponse, PlainTextResponse, Response
 
 _OURS = str(Path(__file__).resolve().parent)
@@ -32,6 +32,15 @@ def render(exc: BaseException, route: str, debug: int) -> tuple[Response, str | 
     if isinstance(exc, HTTPException):
         response: Response = JSONResponse({"detail": exc.detail}, exc.status_code, exc.headers)
         return response, None
+    if isinstance(exc, InvalidJSON):
+        error = {
+            "type": "json_invalid",
+            "loc": ["body", exc.pos if exc.name is None else exc.name],
+            "msg": "JSON decode error",
+            "input": {},
+            "ctx": {"error": exc.msg},
+        }
+        return JSONResponse({"detail": [error]}, 422), None
     text = f"{route}: the handler raised {type(exc).__name__}\n{own_frames(exc)}"
     if debug:
         return PlainTextResponse(own_frames(exc).encode("utf-8", "replace"), 500), text

@@ -1,5 +1,6 @@
 """Exceptions that handlers raise."""
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -35,6 +36,23 @@ class HTTPException(Exception):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(status_code={self.status_code!r}, detail={self.detail!r})"
+
+
+class InvalidJSON(json.JSONDecodeError):
+    """The body of the request is not JSON that ``request.json()`` takes; a ValueError too.
+
+    Where nobody catches it, the client gets FastAPI's 422: ``json_invalid`` with the position.
+
+    Args:
+        msg: what is wrong.
+        doc: the text of the body.
+        pos: where, in characters.
+        name: of an object's member, in the place of the position.
+    """
+
+    def __init__(self, msg: str, doc: str, pos: int, name: str | None = None) -> None:
+        super().__init__(msg, doc, pos)
+        self.name = name
 
 
 class ClientDisconnect(Exception):

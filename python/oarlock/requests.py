@@ -1,11 +1,10 @@
 """The request as a handler sees it: Starlette's names, made lazily from the bytes that were received."""
 
-import json
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, unquote
 
-from oarlock import _cookies
+from oarlock import _body, _cookies
 from oarlock._native import native
 from oarlock._stream import BodyStream
 from oarlock.datastructures import URL, Address, Headers, QueryParams, State
@@ -152,15 +151,19 @@ class Request(native.Request):  # type: ignore[misc,name-defined]
         return self.disconnected
 
     async def json(self) -> Any:
-        """The body as JSON, the same object each time.
+        """The body as JSON (RFC 8259), the same object each time.
+
+        A client's mistake is an exception that a handler need not catch: it is FastAPI's 422 for malformed JSON, and
+        nothing is logged. So is what JSON's grammar lets through and most programs cannot use: a name twice in an
+        object, text with half a surrogate pair, numbers beyond a float or of more than 4,300 digits, over 200 levels.
 
         Raises:
-            json.JSONDecodeError: the body is not JSON.
+            InvalidJSON: a :class:`json.JSONDecodeError`, with what is wrong and where.
         """
         try:
             return self._json
         except AttributeError:
-            self._json = json.loads(await self.body())
+            self._json = _body.loads(await self.body())
             return self._json
 
     def __repr__(self) -> str:

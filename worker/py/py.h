@@ -133,9 +133,6 @@ void oar_py_respond(struct oar_py_thread *t, struct oar_request *r, PyObject *va
 void oar_py_respond_error(struct oar_py_thread *t, struct oar_request *r);
 void oar_py_respond_plain(struct oar_request *r, uint16_t status);
 
-/* py_json.c: appends `value` as JSON. -1: exception set. */
-int oar_py_json(struct oar_buf *out, PyObject *value);
-
 /* py_request.c */
 PyObject *oar_py_request_new(const struct oar_py_thread *t, const struct oar_request *r);
 extern PyType_Spec oar_py_request_spec;
@@ -144,5 +141,6 @@ extern PyType_Spec oar_py_request_spec;
 PyObject *oar_py_poller_new(struct oar_py_thread *t);
 
 #include "worker/py/py_async.h"
+#include "worker/py/py_json.h"
 
 #endif

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * Python values to JSON text, with the results of json.dumps(ensure_ascii=False, allow_nan=False,
- * separators=(",", ":")) after FastAPI's jsonable_encoder. Types that C does not know go through
+ * Python values to JSON text, with the results of json.dumps(ensure_ascii=False, separators=(",",
+ * ":")) after FastAPI's jsonable_encoder. Types that C does not know go through
  * oarlock._encode.default, which returns simpler ones.
- * Defined answers: NaN and infinities are a ValueError (500); a lone surrogate is written as its
- * \uXXXX escape, so that Python's json reads the same string back; nesting is bounded by MAX_DEPTH.
+ * Defined answers: NaN and infinities, which JSON does not have, are null, as pydantic and
+ * JavaScript write them: a number that a client sent must not become a 500. A lone surrogate is
+ * written as its \uXXXX escape, so that Python's json reads the same string back. Nesting is
+ * bounded by MAX_DEPTH, which is more than Request.json() takes.
  * Process: worker; and tools through _oarlock.dumps. Owns nothing. On the free-threaded build a
  * container that another thread changes meanwhile is an error or a mixed view, never a crash:
  * strong references only, dictionaries inside a critical section. */
 #include "worker/py/py.h"
 
-#define MAX_DEPTH 200
+#define MAX_DEPTH 400
 
 struct encoder {
     struct oar_buf *out;
@@ -34,7 +36,7 @@ static void put_escape(struct oar_buf *out, unsigned char c)
     oar_buf_put(out, text, has_letter ? 2 : 6);
 }
 
-static void put_utf8(struct oar_buf *out, const char *p, Py_ssize_t len)
+static void put_ascii(struct oar_buf *out, const char *p, Py_ssize_t len)
 {
     char *to = oar_buf_room(out, (size_t)len + 2);
     Py_ssize_t at = 0;
@@ -64,47 +66,68 @@ static void put_utf8(struct oar_buf *out, const char *p, Py_ssize_t len)
     oar_buf_put(out, "\"", 1);
 }
 
-/* A string with surrogates, which UTF-8 cannot hold: each becomes its escape. */
-static int put_surrogates(struct oar_buf *out, PyObject *str)
+/* One character beyond ASCII, as UTF-8; a surrogate, which UTF-8 cannot hold, as its escape. `to`
+ * has room for 6 bytes. Returns how many it takes. */
+static size_t write_char(char *to, Py_UCS4 c)
 {
-    Py_ssize_t len = PyUnicode_GetLength(str);
-    oar_buf_put(out, "\"", 1);
-    for (Py_ssize_t i = 0; i < len; i++) {
-        Py_UCS4 c = PyUnicode_ReadChar(str, i);
-        if (c == (Py_UCS4)-1 && PyErr_Occurred()) {
-            return -1;
-        }
-        if (c < 0x80 && special[c]) {
-            put_escape(out, (unsigned char)c);
-        } else if (c >= 0xd800 && c <= 0xdfff) {
-            oar_buf_printf(out, "\\u%04x", (unsigned)c);
-        } else {
-            char utf8[4];
-            size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-            static const unsigned char lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
-            for (size_t k = n; k-- > 0; c >>= 6) {
-                utf8[k] = (char)(k > 0 ? 0x80 | (c & 0x3f) : lead[n] | c);
-            }
-            oar_buf_put(out, utf8, n);
-        }
+    static const unsigned char lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    static const char digits[] = "0123456789abcdef";
+    size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    if (c >= 0xd800 && c <= 0xdfff) {
+        const char text[6] = {'\\',          'u', 'd', digits[(c >> 8) & 15], digits[(c >> 4) & 15],
+                              digits[c & 15]};
+        memcpy(to, text, sizeof text);
+        return sizeof text;
     }
-    oar_buf_put(out, "\"", 1);
-    return 0;
+    for (size_t k = n; k-- > 0; c >>= 6) {
+        to[k] = (char)(k > 0 ? 0x80 | (c & 0x3f) : lead[n] | c);
+    }
+    return n;
 }
 
-static int put_str(struct encoder *e, PyObject *str)
+/* Text beyond ASCII, written from the string's own characters. PyUnicode_AsUTF8AndSize would be
+ * shorter, but leaves a UTF-8 copy in the string for as long as the string lives: the strings are
+ * the application's, and may be all that it holds in memory. */
+static void put_unicode(struct oar_buf *out, PyObject *str)
 {
-    Py_ssize_t len;
-    const char *utf8 = PyUnicode_AsUTF8AndSize(str, &len);
-    if (OAR_LIKELY(utf8 != NULL)) {
-        put_utf8(e->out, utf8, len);
-        return 0;
+    enum { AT_ONCE = 512, LONGEST = 6 };
+    Py_ssize_t len = PyUnicode_GET_LENGTH(str);
+    int kind = PyUnicode_KIND(str);
+    const void *data = PyUnicode_DATA(str);
+    oar_buf_put(out, "\"", 1);
+    for (Py_ssize_t at = 0; at < len;) {
+        Py_ssize_t stop = Py_MIN(len, at + AT_ONCE);
+        char *to = oar_buf_room(out, (size_t)(stop - at) * LONGEST);
+        if (!to) {
+            return;
+        }
+        char *start = to;
+        for (; at < stop; at++) {
+            Py_UCS4 c = PyUnicode_READ(kind, data, at);
+            if (c >= 0x80) {
+                to += write_char(to, c);
+            } else if (!special[c]) {
+                *to++ = (char)c;
+            } else {
+                break;
+            }
+        }
+        out->len += (size_t)(to - start);
+        if (at < stop) {
+            put_escape(out, (unsigned char)PyUnicode_READ(kind, data, at));
+            at++;
+        }
     }
-    if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
-        return -1;
+    oar_buf_put(out, "\"", 1);
+}
+
+static void put_str(struct encoder *e, PyObject *str)
+{
+    if (OAR_LIKELY(PyUnicode_IS_ASCII(str))) {
+        put_ascii(e->out, PyUnicode_DATA(str), PyUnicode_GET_LENGTH(str));
+    } else {
+        put_unicode(e->out, str);
     }
-    PyErr_Clear(); /* surrogates: the other way of writing it */
-    return put_surrogates(e->out, str);
 }
 
 static int put_int(struct encoder *e, PyObject *value)
@@ -142,11 +165,8 @@ static int put_float(struct encoder *e, PyObject *value)
 {
     double d = PyFloat_AS_DOUBLE(value);
     if (!isfinite(d)) {
-        PyErr_Format(PyExc_ValueError, "%s is not a JSON number (RFC 8259 section 6)",
-                     isnan(d) ? "nan"
-                     : d > 0  ? "inf"
-                              : "-inf");
-        return -1;
+        oar_buf_put(e->out, "null", 4);
+        return 0;
     }
     char *text = PyOS_double_to_string(d, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
     if (!text) {
@@ -157,16 +177,31 @@ static int put_float(struct encoder *e, PyObject *value)
     return 0;
 }
 
+/* A float as an object's key: those that JSON does not have keep their names, as in JavaScript. */
+static int put_float_key(struct encoder *e, PyObject *key)
+{
+    double d = PyFloat_AS_DOUBLE(key);
+    if (isnan(d)) {
+        oar_buf_put_slice(e->out, OAR_LIT("NaN"));
+    } else if (isinf(d)) {
+        oar_buf_put_slice(e->out, d > 0 ? OAR_LIT("Infinity") : OAR_LIT("-Infinity"));
+    } else {
+        return put_float(e, key);
+    }
+    return 0;
+}
+
 /* json.dumps's keys: strings, and numbers, booleans and None as strings; others through default().
  */
 static int put_key(struct encoder *e, PyObject *key)
 {
     if (PyUnicode_Check(key)) {
-        return put_str(e, key);
+        put_str(e, key);
+        return 0;
     }
     if (key == Py_None || PyBool_Check(key) || PyLong_Check(key) || PyFloat_Check(key)) {
         oar_buf_put(e->out, "\"", 1);
-        int rc = encode(e, key);
+        int rc = PyFloat_Check(key) ? put_float_key(e, key) : encode(e, key);
         oar_buf_put(e->out, "\"", 1);
         return rc;
     }
@@ -282,7 +317,7 @@ static int encode(struct encoder *e, PyObject *value)
 {
     int rc = 0;
     if (PyUnicode_CheckExact(value)) {
-        rc = put_str(e, value);
+        put_str(e, value);
     } else if (value == Py_None) {
         oar_buf_put(e->out, "null", 4);
     } else if (value == Py_True) {

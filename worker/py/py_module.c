@@ -30,6 +30,8 @@ static PyObject *dumps(PyObject *module, PyObject *value)
 static PyMethodDef methods[] = {
     {"dumps", dumps, METH_O,
      "dumps(value, /) -> bytes\n--\n\nThe value as JSON, as a handler's return value is encoded."},
+    {"scan_json", oar_py_json_scan, METH_O,
+     "scan_json(body, /)\n--\n\nThe first thing that a request may not hold: (rule, offset)."},
     {NULL, NULL, 0, NULL},
 };
 
