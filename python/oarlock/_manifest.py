@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Union
 from uuid import UUID
 
+from oarlock import _markers, _response_model
 from oarlock.app import App, Route
 from oarlock.background import BackgroundTasks
 from oarlock.exceptions import LoadError
@@ -151,13 +152,15 @@ class _Param:
         marker = None
         if typing.get_origin(annotation) is Annotated:
             annotation, *extras = typing.get_args(annotation)
-            marker = next((e for e in extras if isinstance(e, Query | Path)), None)
+            marker, problem = _markers.find(extras)
+            self._refuse(route, problem)
         if isinstance(self.default, Query | Path):
             marker, self.default = self.default, self.default.default
-            if self.default is ...:
-                self.default = inspect.Parameter.empty
-        elif marker is not None and self.default is inspect.Parameter.empty and marker.default is not ...:
+        elif marker is not None and self.default is inspect.Parameter.empty:
             self.default = marker.default
+        self._refuse(route, _markers.refused_default(self.default))
+        if self.default is ...:  # required, as in FastAPI
+            self.default = inspect.Parameter.empty
         # what the server gives, not the client
         self.given = "request" if annotation is Request else "background" if annotation is BackgroundTasks else None
         self.wire_name = marker.alias if marker is not None and marker.alias else self.name
@@ -173,6 +176,10 @@ class _Param:
             )
         self.nullable, self.type = self._type(route, annotation)
 
+    def _refuse(self, route: Route, problem: str | None) -> None:
+        if problem is not None:
+            raise LoadError(f"{_where(route)}: parameter '{self.name}' {problem}")
+
     def _type(self, route: Route, annotation: Any) -> tuple[bool, str]:
         if self.given:
             return False, "str"
@@ -185,7 +192,7 @@ class _Param:
             return nullable, _TYPES[annotation]
         except (KeyError, TypeError):
             raise LoadError(
-                f"{_where(route)}: parameter '{self.name}' has type {getattr(annotation, '__name__', annotation)}; this version "
+                f"{_where(route)}: parameter '{self.name}' has type {_type_name(annotation)}; this version "
                 "takes int, float, bool, str and UUID from path and query, Request and BackgroundTasks. Take the body from a "
                 "parameter `request: Request` with `await request.json()`"
             ) from None
@@ -205,7 +212,21 @@ def _where(route: Route) -> str:
     return f"{_source(route.endpoint)}: handler '{route.name}'"
 
 
-def _params(route: Route) -> list[_Param]:
+def _type_name(annotation: Any) -> str:
+    """Also where it is from, unless that is Python: there is more than one Request."""
+    if not isinstance(annotation, type) or typing.get_origin(annotation) is not None:
+        return str(annotation)
+    return (
+        annotation.__name__ if annotation.__module__ == "builtins" else f"{annotation.__module__}.{annotation.__name__}"
+    )
+
+
+def _signature(route: Route) -> tuple[inspect.Signature, dict[str, Any]]:
+    """The handler's signature, and its annotations as objects.
+
+    Raises:
+        LoadError: an annotation names nothing, or Python cannot say what the parameters are.
+    """
     try:
         signature = inspect.signature(route.endpoint)
         hints = (
@@ -217,6 +238,22 @@ def _params(route: Route) -> list[_Param]:
         raise LoadError(f"{_where(route)}: an annotation cannot be resolved: {exc}") from None
     except ValueError as exc:
         raise LoadError(f"{_where(route)}: its parameters are unknown: {exc}") from None
+    return signature, hints
+
+
+def _responder(route: Route) -> Callable[[Any, int], Any] | None:
+    """What makes a response of the value that the handler returns; None: JSON."""
+    signature, hints = _signature(route)
+    generator = _is_generator(route.endpoint)
+    returned = hints.get("return", signature.return_annotation)
+    model = _response_model.of(_where(route), returned, route.response_model, route.response_class, generator)
+    if model is not None:
+        return model
+    return route.response_class or (generator_response(returned) if generator else None)
+
+
+def _params(route: Route) -> list[_Param]:
+    signature, hints = _signature(route)
     params = []
     for p in signature.parameters.values():
         if p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
@@ -246,6 +283,7 @@ def _check(route: Route) -> None:
     limit = route.max_body
     if limit is not None and not (isinstance(limit, int) and 0 <= limit <= 2**53):
         raise LoadError(f"{_where(route)}: max_body is a number of bytes from 0 to 2**53, not {limit!r}")
+    _responder(route)  # refused now rather than in the worker
     if not 200 <= route.status_code <= 599:
         raise LoadError(f"{_where(route)}: status_code must be 200 to 599, not {route.status_code}")
 
@@ -296,15 +334,13 @@ def handlers(app: App) -> list[tuple[Any, ...]]:
         # A generator function only makes the generator; what iterates it chooses the thread.
         streams = _is_generator(route.endpoint)
         in_pool = not is_async and not streams and route.blocking is not False
-        returned = inspect.signature(route.endpoint).return_annotation
-        response_class = route.response_class or (generator_response(returned) if streams else None)
         specs.append(
             (
                 route.endpoint,
                 is_async,
                 in_pool,
                 route.status_code,
-                response_class,
+                _responder(route),
                 tuple(plan),
                 keywords,
                 in_pool and route.blocking is None and not route.stream,

@@ -27,6 +27,7 @@ class Route:
     name: str
     status_code: int = 200
     response_class: type[Response] | None = None
+    response_model: Any = ...
     blocking: bool | None = None
     stream: bool = False
     max_body: int | None = None
@@ -55,6 +56,7 @@ class Router:
         name: str | None = None,
         status_code: int = 200,
         response_class: type[Response] | None = None,
+        response_model: Any = ...,
         blocking: bool | None = None,
         stream: bool = False,
         max_body: int | None = None,
@@ -70,6 +72,9 @@ class Router:
             name: for messages; the function's name by default.
             status_code: of what the handler returns, unless it returns a Response.
             response_class: wraps what the handler returns; JSON by default.
+            response_model: the type whose fields the client gets of what the handler returns, checked and
+                chosen by pydantic; by default the handler's return annotation, where that names a pydantic
+                model, a dataclass or a TypedDict. None: what the handler returns is sent whole.
             blocking: for ``def``: True keeps it in the thread pool, False runs it on the event loop's
                 thread (it must not wait), None lets the server decide.
             stream: start the handler at the end of the request's head; it reads the body itself, from
@@ -88,6 +93,7 @@ class Router:
                 name=name or str(getattr(endpoint, "__name__", type(endpoint).__name__)),
                 status_code=status_code,
                 response_class=response_class,
+                response_model=response_model,
                 blocking=blocking,
                 stream=stream,
                 max_body=max_body,
