@@ -30,8 +30,9 @@ def render(exc: BaseException, route: str, debug: int) -> tuple[Response, str | 
         debug: put the traceback into the response.
     """
     if isinstance(exc, HTTPException):
-        response: Response = JSONResponse({"detail": exc.detail}, exc.status_code, exc.headers)
-        return response, None
+        if exc.status_code in (204, 304):  # they have no body: RFC 9110 sections 15.3.5, 15.4.5
+            return Response(None, exc.status_code, exc.headers), None
+        return JSONResponse({"detail": exc.detail}, exc.status_code, exc.headers), None
     if isinstance(exc, InvalidJSON):
         error = {
             "type": "json_invalid",

@@ -79,6 +79,16 @@ def test_state_and_exceptions(usual):
     ]
 
 
+@pytest.mark.parametrize(("status", "kind"), [(204, None), (304, None), (404, "application/json")])
+def test_exception_without_a_body(usual, status, kind):
+    response = usual.get(f"/exception/{status}")
+    assert (response.status_code, response.headers["etag"], response.headers.get("content-type")) == (
+        status,
+        '"1"',
+        kind,
+    )
+
+
 # ---- cookies ----
 
 

@@ -115,6 +115,7 @@ def test_float_that_json_does_not_have_is_null(usual, t, key):
 def test_answering_leaves_no_copy_in_the_strings(usual):
     size = usual.get("/catalogue/size").json()
     assert len(usual.get("/catalogue").json()) == 4000
+    assert usual.get("/catalogue/stream").text.endswith("漢字 1999 😀")
     assert usual.get("/catalogue/size").json() == size
 
 

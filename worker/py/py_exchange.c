@@ -50,13 +50,19 @@ static PyObject *disconnected(void)
     return NULL;
 }
 
-/* A chunk as bytes: text is UTF-8. */
+/* A chunk as bytes: text is UTF-8. PyUnicode_AsUTF8AndSize would leave a copy in the application's
+ * string for as long as that lives, unless the text is ASCII. */
 static int view_chunk(PyObject *chunk, Py_buffer *view)
 {
+    if (PyUnicode_Check(chunk) && PyUnicode_IS_ASCII(chunk)) {
+        return PyBuffer_FillInfo(view, chunk, PyUnicode_DATA(chunk), PyUnicode_GET_LENGTH(chunk), 1,
+                                 PyBUF_SIMPLE);
+    }
     if (PyUnicode_Check(chunk)) {
-        Py_ssize_t len;
-        const char *utf8 = PyUnicode_AsUTF8AndSize(chunk, &len);
-        return utf8 ? PyBuffer_FillInfo(view, chunk, (void *)utf8, len, 1, PyBUF_SIMPLE) : -1;
+        PyObject *utf8 = PyUnicode_AsUTF8String(chunk);
+        int rc = utf8 ? PyObject_GetBuffer(utf8, view, PyBUF_SIMPLE) : -1; /* the view keeps it */
+        Py_XDECREF(utf8);
+        return rc;
     }
     if (!PyObject_CheckBuffer(chunk)) {
         PyErr_Format(PyExc_TypeError, "a streamed response gives bytes or str, not %s",

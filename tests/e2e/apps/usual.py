@@ -75,6 +75,11 @@ async def catalogue():
     return CATALOGUE
 
 
+@app.get("/catalogue/stream")
+def catalogue_stream():
+    return StreamingResponse(CATALOGUE)
+
+
 @app.get("/catalogue/size")
 async def catalogue_size():
     return sum(map(sys.getsizeof, CATALOGUE))
@@ -196,6 +201,11 @@ async def state(request: Request):
 async def exception():
     e = HTTPException(404, "no such thing")
     return [str(e), repr(e)]
+
+
+@app.get("/exception/{status}")
+async def exception_status(status: int):
+    raise HTTPException(status, headers={"ETag": '"1"'})
 
 
 # ---- cookies ----
