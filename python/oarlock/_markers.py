@@ -32,7 +32,7 @@ _ADVICE = {
     "Path": "import Path from oarlock, and write it with parentheses",
 }
 # A default is handed to the handler as it is. These are values; object() and members of an Enum serve as sentinels.
-_VALUES = (str, bytes, int, float, complex, tuple, frozenset, Decimal, UUID, Enum)
+_VALUES: tuple[type, ...] = (str, bytes, int, float, complex, tuple, frozenset, Decimal, UUID, Enum)
 _VALUES += (datetime.date, datetime.time, datetime.timedelta)
 
 
