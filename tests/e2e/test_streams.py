@@ -483,7 +483,9 @@ def test_pipelined_requests_wait_for_their_turn(serve, python):
 )
 def test_routes_that_cannot_stream(python, tmp_path, code, message):
     (tmp_path / "bad.py").write_text(f"from oarlock import App, Request, Response\napp = App()\n{code}\n")
-    status, out = run_and_fail("run", "bad:app", "--app-dir", str(tmp_path), "--python", python)
+    status, out = run_and_fail(
+        "run", "bad:app", "--app-dir", str(tmp_path), "--python", python, "--bind", "127.0.0.1:0"
+    )
     assert status != 0
     assert message in out
     assert "bad.py:3" in out

@@ -40,6 +40,29 @@ static void framing(void **state)
     assert_contains(written(299, OAR_GET, 1, "", false), "HTTP/1.1 299 \r\n");
 }
 
+/* A stream is chunked, up to the close on HTTP/1.0, or as long as its handler has said. */
+static void streams(void **state)
+{
+    struct oar_request r = {
+        .method = OAR_GET, .minor = 1, .response = {.status = 200, .stream = true}};
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        static const char *const framing_of[] = {"transfer-encoding: chunked\r\n", "",
+                                                 "content-length: 18446744073709551615\r\n",
+                                                 "content-length: 18446744073709551615\r\n"};
+        char expected[256];
+        r.minor = i % 2 == 0;
+        r.response.has_length = i >= 2;
+        r.response.length = UINT64_MAX; /* the longest number */
+        out.len = 0;
+        oar_http_write(&out, &r, OAR_LIT("date: D\r\n"), false);
+        oar_buf_put(&out, "", 1);
+        snprintf(expected, sizeof expected, "HTTP/1.1 200 OK\r\n%sdate: D\r\n%s\r\n", framing_of[i],
+                 r.minor ? "" : "connection: keep-alive\r\n");
+        assert_string_equal(out.data, expected);
+    }
+}
+
 static void dates(void **state)
 {
     char text[64];
@@ -106,10 +129,8 @@ static int done(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(framing),
-        cmocka_unit_test(dates),
-        cmocka_unit_test(json_strings),
-        cmocka_unit_test(arenas),
+        cmocka_unit_test(framing),      cmocka_unit_test(streams), cmocka_unit_test(dates),
+        cmocka_unit_test(json_strings), cmocka_unit_test(arenas),
     };
     return cmocka_run_group_tests_name("http_write", tests, NULL, done);
 }
