@@ -18,14 +18,16 @@ BODY, ROOM, GONE = 0, 1, 2
 _pumps: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 
 
-async def _wait(exchange: Any, which: int) -> None:
-    """Returns when what the exchange is waited on for may be so."""
+async def _wait(exchange: Any, which: int) -> bool:
+    """Waits until the condition may hold. False: it holds already, or somebody else waits for it."""
     future = asyncio.get_running_loop().create_future()
-    if exchange.arm(which, future):
-        try:
-            await future
-        finally:
-            exchange.disarm(which)
+    if not exchange.arm(which, future):
+        return False
+    try:
+        await future
+    finally:
+        exchange.disarm(which)
+    return True
 
 
 class BodyStream:
@@ -34,6 +36,7 @@ class BodyStream:
 
     Raises:
         ClientDisconnect: the client left, or broke a rule or a limit, before its body was complete.
+        RuntimeError: another task waits for the next piece of the same body.
     """
 
     __slots__ = ("_exchange", "_rest")
@@ -57,7 +60,12 @@ class BodyStream:
         if not isinstance(asyncio.get_running_loop(), StockLoop):
             raise RuntimeError("this event loop is not the server's: iterate the stream with a plain `for`")
         while (piece := self._exchange.take()) is None:
-            await _wait(self._exchange, BODY)
+            if await _wait(self._exchange, BODY):
+                continue
+            piece = self._exchange.take()  # it came after the first look; if not, the place is taken
+            if piece is None:
+                raise RuntimeError("another task is reading this request's body already")
+            break
         if not piece:
             raise StopAsyncIteration
         return piece  # type: ignore[no-any-return]
@@ -123,8 +131,10 @@ def start(
     """
     then = None if background is None else functools.partial(start_background, loop, context, True, background, route)
 
-    def begin() -> None:
-        task = loop.create_task(_pump(exchange, source, route, then), context=context, name=f"oarlock stream {route}")
+    def begin() -> None:  # not by the loop's task factory: an application's may take no context
+        task = asyncio.Task(
+            _pump(exchange, source, route, then), loop=loop, context=context, name=f"oarlock stream {route}"
+        )
         _pumps.add(task)
         task.add_done_callback(_pumps.discard)
 

@@ -83,8 +83,10 @@ def start(loop: asyncio.AbstractEventLoop, context: Context, here: bool, work: B
         _running.discard(task)
         native.background_done()
 
-    def begin() -> None:  # a round later: the response has been written by then
-        task = loop.create_task(_run(work, route), context=context, name=f"oarlock background {route}")
+    # A round later: the response has been written by then. Not by the loop's task factory: an application's may take
+    # no context.
+    def begin() -> None:
+        task = asyncio.Task(_run(work, route), loop=loop, context=context, name=f"oarlock background {route}")
         _running.add(task)
         task.add_done_callback(done)
 
