@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT
  * Which objects threads would fight over on the free-threaded build, and that they do not
  * (docs/decisions/008): what every call of a handler touches - its constants, defaults, closure,
- * bound object - and the types and methods that a request passes through. CPython 3.13 makes
+ * method - and the types and methods that a request passes through. CPython 3.13 makes
  * functions, code and module globals immortal when a second thread appears, but not these.
- * Process: worker, main thread, before any other thread attaches. Owns nothing. Never touches what a
- * request makes: only objects that live as long as the process. */
+ * Process: worker, main thread, while there is no other thread. Owns nothing. Never touches what a
+ * request makes, and no object of a type that an application can define; never runs code of its. */
 #include "worker/py/py_loop.h"
 
 #ifdef Py_GIL_DISABLED
 
 enum { DEEPEST = 8 }; /* tuples in constants in functions in closures */
 
+static PyTypeObject *partial_type; /* borrowed: functools lives as long as the process */
+
 static void share(PyObject *o, int depth);
 
-/* What an attribute holds, if there is one. */
+/* What an attribute of an object of an exact built-in type holds. */
 static void share_attribute(PyObject *o, const char *name, int depth)
 {
     PyObject *value = PyObject_GetAttrString(o, name);
@@ -21,7 +23,7 @@ static void share_attribute(PyObject *o, const char *name, int depth)
         share(value, depth);
         Py_DECREF(value);
     }
-    PyErr_Clear(); /* an attribute that this version does not have is one object less */
+    PyErr_Clear(); /* an empty cell; an attribute that this version does not have */
 }
 
 static void share_items(PyObject *o, int depth)
@@ -35,44 +37,74 @@ static void share_items(PyObject *o, int depth)
     PyErr_Clear();
 }
 
-static void share_parts(PyObject *o, int depth)
+/* The attributes whose values are shared too; NULL: none, or not a type that is known. */
+static const char *const *parts_of(PyObject *o)
 {
-    static const char *const parts[] = {
-        "__func__",    "__self__",      "__code__", "co_consts", "__defaults__", "__kwdefaults__",
-        "__closure__", "cell_contents", "func",     "args",      "keywords"};
-    for (size_t i = 0; i < OAR_ARRAY_LEN(parts); i++) {
-        share_attribute(o, parts[i], depth);
+    static const struct {
+        PyTypeObject *type;
+        const char *parts[4];
+    } known[] = {{&PyFunction_Type, {"__code__", "__defaults__", "__closure__"}},
+                 {&PyCode_Type, {"co_consts"}},
+                 {&PyCell_Type, {"cell_contents"}},
+                 {&PyMethod_Type, {"__func__", "__self__"}},
+                 {NULL, {"func", "args"}}}; /* functools.partial */
+    for (size_t i = 0; i < OAR_ARRAY_LEN(known); i++) {
+        if (Py_IS_TYPE(o, known[i].type ? known[i].type : partial_type)) {
+            return known[i].parts;
+        }
     }
+    return NULL;
 }
 
+/* Objects without parts that a constant or a default may be. */
+static bool is_plain(PyObject *o)
+{
+    return PyUnicode_CheckExact(o) || PyBytes_CheckExact(o) || PyLong_CheckExact(o) ||
+           PyFloat_CheckExact(o) || PyComplex_CheckExact(o);
+}
+
+/* Nothing but these exact types: an object of the application's own class may run code when it is
+ * looked at, and may be meant to be freed. None of the types can be subclassed, or only the exact
+ * one is taken. */
 static void share(PyObject *o, int depth)
 {
-    if (depth > DEEPEST || o == Py_None || PyModule_Check(o) || PyType_Check(o)) {
+    const char *const *parts = parts_of(o);
+    bool items = PyTuple_CheckExact(o) || PyFrozenSet_CheckExact(o);
+    if (depth > DEEPEST || !(parts || items || is_plain(o))) {
         return;
     }
     oar_py_immortal(o);
-    if (PyTuple_Check(o) || PyFrozenSet_Check(o)) {
+    if (items) {
         share_items(o, depth + 1);
-    } else if (PyFunction_Check(o) || PyMethod_Check(o) || PyCode_Check(o) || PyCell_Check(o) ||
-               PyObject_HasAttrString(o, "func")) {
-        share_parts(o, depth + 1);
     }
+    for (; parts && *parts; parts++) {
+        share_attribute(o, *parts, depth + 1);
+    }
+}
+
+static bool is_method(PyObject *o)
+{
+    return PyFunction_Check(o) || Py_IS_TYPE(o, &PyMethodDescr_Type) ||
+           Py_IS_TYPE(o, &PyGetSetDescr_Type) || Py_IS_TYPE(o, &PyMemberDescr_Type) ||
+           Py_IS_TYPE(o, &PyWrapperDescr_Type) || Py_IS_TYPE(o, &PyProperty_Type) ||
+           Py_IS_TYPE(o, &PyStaticMethod_Type) || Py_IS_TYPE(o, &PyClassMethod_Type);
 }
 
 /* The type and the methods that are found in it. */
 static void share_type(PyObject *type)
 {
-    PyObject *methods = type ? PyObject_GetAttrString(type, "__dict__") : NULL;
+    if (!Py_IS_TYPE(type, &PyType_Type)) { /* a metaclass's code would run */
+        return;
+    }
+    PyObject *methods = PyObject_GetAttrString(type, "__dict__");
     PyObject *copy = methods ? PyDict_New() : NULL;
     PyObject *key;
     PyObject *value; /* both borrowed */
     Py_ssize_t at = 0;
-    if (type) {
-        oar_py_immortal(type);
-    }
+    oar_py_immortal(type);
     if (copy && PyDict_Update(copy, methods) == 0) {
         while (PyDict_Next(copy, &at, &key, &value)) {
-            if (!PyType_Check(value)) {
+            if (is_method(value)) {
                 oar_py_immortal(value);
             }
         }
@@ -84,7 +116,8 @@ static void share_type(PyObject *type)
 
 static void share_bases(PyObject *type)
 {
-    PyObject *mro = type ? PyObject_GetAttrString(type, "__mro__") : NULL;
+    bool plain = type && Py_IS_TYPE(type, &PyType_Type);
+    PyObject *mro = plain ? PyObject_GetAttrString(type, "__mro__") : NULL;
     Py_ssize_t n = mro ? PyTuple_Size(mro) : 0;
     for (Py_ssize_t i = 0; i < n; i++) {
         PyObject *base = PyTuple_GetItem(mro, i); /* borrowed */
@@ -112,8 +145,27 @@ static void share_handler(const struct oar_py_handler *h)
     }
 }
 
+/* Writing the count of an object that another thread counts as well could free it. */
+static bool are_threads(void)
+{
+    PyThreadState *first = PyInterpreterState_ThreadHead(oar_py.interpreter);
+    return PyThreadState_Next(first) != NULL;
+}
+
 void oar_py_share(void)
 {
+    PyObject *functools = PyImport_ImportModule("functools");
+    PyObject *partial = functools ? PyObject_GetAttrString(functools, "partial") : NULL;
+    partial_type = (PyTypeObject *)partial;
+    Py_XDECREF(partial);
+    Py_XDECREF(functools);
+    if (!partial_type || are_threads()) {
+        PyErr_Clear();
+        oar_py.args->host->log(OAR_LOG_INFO,
+                               "the application starts a thread while it is imported: its handlers "
+                               "share their constants at a cost (start it in on_worker_start)");
+        return;
+    }
     PyObject *const types[] = {oar_py.task_type,
                                oar_py.request_type,
                                oar_py.response_type,
