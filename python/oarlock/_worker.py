@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import gc
+import inspect
 import threading
 import traceback
+from collections.abc import Awaitable
 from contextvars import Context
 from typing import Any
 
@@ -73,7 +75,8 @@ def thread_start(poller: Any, index: int) -> asyncio.AbstractEventLoop:
     if index:
         threading.current_thread().name = f"oarlock-{index}"
     loop = StockLoop(poller) if _stock else Loop(poller)
-    asyncio.set_event_loop(loop)
+    # A `def` on this thread finds what it finds in the pool: no loop, unless it makes one of its own.
+    asyncio.set_event_loop(None)
     return loop
 
 
@@ -138,3 +141,18 @@ def thread_stop(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(asyncio.wait_for(loop.shutdown_default_executor(), 1))
     asyncio.set_event_loop(None)
     loop.close()
+
+
+async def _await(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def awaited(value: Any) -> Any:
+    """What an async handler returned that is no coroutine of CPython's own, as one.
+
+    Raises:
+        TypeError: it cannot be awaited.
+    """
+    if not inspect.isawaitable(value):
+        raise TypeError(f"an async handler returned {type(value).__name__}, which cannot be awaited")
+    return _await(value)

@@ -78,7 +78,7 @@ struct oar_py_thread {
     PyObject *context;        /* owned: copied for each handler */
     PyObject *poller;         /* owned */
     PyObject *lifespan_state; /* owned: dict; request.state begins as a copy */
-    bool serves;              /* the loop runs to serve: it is told to stop when the server does */
+    bool serves;              /* the loop runs to serve: it is told when the worker has drained */
     struct oar_buf out;       /* body, then header lines, of the response being made */
     struct oar_py_pump pump;  /* in the pool: to run once the response's head is sent */
     struct oar_py_step *step; /* the first step that is running; NULL: none */
@@ -86,6 +86,8 @@ struct oar_py_thread {
     struct shard *tasks;      /* py_tasks.c's; NULL in the pool */
     uint64_t timers_seen;     /* of the loop, when it began to wait */
     bool asked;               /* somebody wanted to know the current task */
+    bool in_batch;            /* handlers are being called */
+    bool hides_loop;          /* for a `def`: asyncio knows of no running loop */
     int index;
 };
 /* The event-loop thread that this is; NULL elsewhere. */
@@ -108,6 +110,8 @@ enum oar_call oar_py_call(void *thread, struct oar_request *r);
 /* Calls the handler in a context of its own and completes r->response, errors included. Any thread.
  */
 void oar_py_run(struct oar_py_thread *t, struct oar_request *r);
+/* Leaves an entered context. Keeps the exception that is set. */
+void oar_py_leave_context(PyObject *context);
 /* New reference: what the handler returned. */
 PyObject *oar_py_invoke(const struct oar_py_thread *t, const struct oar_py_handler *h,
                         struct oar_request *r);
@@ -123,6 +127,8 @@ extern PyMethodDef oar_py_server_methods[];
 bool oar_py_place_here(const struct oar_py_handler *h);
 /* Calls the handler on the loop's thread, where it sees no running loop, as in the pool. */
 void oar_py_place_run_here(struct oar_py_thread *t, struct oar_request *r);
+/* Before a coroutine handler, and at the end of a batch: asyncio knows the running loop again. */
+void oar_py_show_loop(struct oar_py_thread *t);
 /* Calls it, and remembers how long it took. */
 void oar_py_place_run(struct oar_py_thread *t, struct oar_request *r);
 

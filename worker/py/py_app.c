@@ -216,6 +216,9 @@ static void py_enter(void *state)
 static bool py_leave(void *state)
 {
     struct oar_py_thread *t = state;
+    if (t->hides_loop) {
+        oar_py_show_loop(t);
+    }
     bool busy = oar_py_loop_is_busy(t->loop, t->timers_seen);
     t->state = PyEval_SaveThread();
     return busy;

@@ -69,6 +69,15 @@ out:
     return result;
 }
 
+void oar_py_leave_context(PyObject *context)
+{
+    PyObject *exception = PyErr_GetRaisedException();
+    if (PyContext_Exit(context) != 0) { /* the handler has meddled with contexts: its error wins */
+        PyErr_Clear();
+    }
+    PyErr_SetRaisedException(exception);
+}
+
 void oar_py_run(struct oar_py_thread *t, struct oar_request *r)
 {
     const struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
@@ -76,12 +85,7 @@ void oar_py_run(struct oar_py_thread *t, struct oar_request *r)
     PyObject *result = NULL;
     if (context && PyContext_Enter(context) == 0) {
         result = oar_py_invoke(t, h, r);
-        PyObject *exception = result ? NULL : PyErr_GetRaisedException();
-        if (PyContext_Exit(context) !=
-            0) { /* the handler has meddled with contexts: its error wins */
-            PyErr_Clear();
-        }
-        PyErr_SetRaisedException(exception);
+        oar_py_leave_context(context);
     }
     if (result) {
         oar_py_respond(t, r, result, context);
@@ -92,20 +96,33 @@ void oar_py_run(struct oar_py_thread *t, struct oar_request *r)
     Py_XDECREF(context);
 }
 
+/* In the request's context: what the handler's function gave (stolen), as a coroutine. */
+static PyObject *as_coroutine(PyObject *result)
+{
+    if (OAR_LIKELY(result && PyCoro_CheckExact(result))) {
+        return result;
+    }
+    PyObject *coroutine =
+        result ? PyObject_CallMethod(oar_py.worker, "awaited", "O", result) : NULL;
+    Py_XDECREF(result);
+    return coroutine;
+}
+
+/* The function itself runs in the request's context too: a decorator may set a variable before it
+ * makes the coroutine. */
 static enum oar_call start_async(struct oar_py_thread *t, struct oar_request *r,
                                  const struct oar_py_handler *h)
 {
     enum oar_call call = OAR_CALL_DONE;
     PyObject *context = PyContext_Copy(t->context);
-    PyObject *coroutine = context ? oar_py_invoke(t, h, r) : NULL;
-    if (coroutine && PyCoro_CheckExact(coroutine)) {
+    bool entered = context && PyContext_Enter(context) == 0;
+    PyObject *coroutine = entered ? as_coroutine(oar_py_invoke(t, h, r)) : NULL;
+    if (coroutine) {
         call = oar_py_task_start(t, r, coroutine, context);
-    } else if (coroutine) {
-        PyErr_Format(PyExc_TypeError, "an async handler returned %s, not a coroutine",
-                     Py_TYPE(coroutine)->tp_name);
-        Py_DECREF(coroutine);
-        oar_py_respond_error(t, r);
     } else {
+        if (entered) {
+            oar_py_leave_context(context);
+        }
         oar_py_respond_error(t, r);
     }
     Py_XDECREF(context);
@@ -123,12 +140,15 @@ enum oar_call oar_py_call(void *thread, struct oar_request *r)
             oar_py.args->host->drop(x);
         }
     }
-    if (h->is_async) {
-        return start_async(t, r, h);
-    }
     if (h->place && oar_py_place_here(h)) {
         oar_py_place_run_here(t, r);
         return OAR_CALL_DONE;
+    }
+    if (OAR_UNLIKELY(t->hides_loop)) {
+        oar_py_show_loop(t);
+    }
+    if (h->is_async) {
+        return start_async(t, r, h);
     }
     if (h->in_pool) {
         if (oar_py_pool_submit(t, &(struct oar_py_job){.request = r, .from = t})) {

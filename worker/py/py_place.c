@@ -68,18 +68,30 @@ void oar_py_place_run(struct oar_py_thread *t, struct oar_request *r)
     }
 }
 
-void oar_py_place_run_here(struct oar_py_thread *t, struct oar_request *r)
+/* Hidden once for all the `def`s that follow each other in a batch. */
+static int hide_loop(struct oar_py_thread *t)
 {
     PyObject *none = PyObject_CallOneArg(oar_py.set_running_loop, Py_None);
-    if (!none) {
-        oar_py_respond_error(t, r);
-        return;
-    }
-    Py_DECREF(none);
-    oar_py_place_run(t, r);
-    none = PyObject_CallOneArg(oar_py.set_running_loop, t->loop);
+    t->hides_loop = none != NULL;
+    Py_XDECREF(none);
+    return none ? 0 : -1;
+}
+
+void oar_py_show_loop(struct oar_py_thread *t)
+{
+    PyObject *none = PyObject_CallOneArg(oar_py.set_running_loop, t->loop);
+    t->hides_loop = !none;
     if (!none) {
         PyErr_WriteUnraisable(t->loop);
     }
     Py_XDECREF(none);
+}
+
+void oar_py_place_run_here(struct oar_py_thread *t, struct oar_request *r)
+{
+    if (!t->hides_loop && hide_loop(t) != 0) {
+        oar_py_respond_error(t, r);
+        return;
+    }
+    oar_py_place_run(t, r);
 }

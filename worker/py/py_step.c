@@ -390,13 +390,10 @@ static void settle(struct oar_py_step *s, PySendResult how, PyObject *outcome)
     } /* else the loop was asked to start it */
 }
 
-/* Steps the coroutine in its context. */
+/* Steps the coroutine in its context, which is entered, and leaves that. */
 static PySendResult first_step(struct oar_py_thread *t, struct oar_py_step *s, PyObject **outcome)
 {
     *outcome = NULL;
-    if (PyContext_Enter(s->context) != 0) {
-        return PYGEN_ERROR;
-    }
     t->step = s;
     PySendResult how = PyIter_Send(s->coroutine, Py_None, outcome);
     t->step = NULL;

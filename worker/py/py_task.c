@@ -142,6 +142,9 @@ static enum oar_call start_eagerly(struct oar_py_thread *t, struct oar_request *
 {
     enum oar_call call = OAR_CALL_DONE;
     t->asked = false;
+    if (PyContext_Exit(context) != 0) { /* the task enters it */
+        PyErr_Clear();                  /* the handler's function has meddled with contexts */
+    }
     PyObject *task = oar_py_task_new(t, coroutine, context, true);
     if (task) {
         call = follow(t, r, task, context);
