@@ -131,6 +131,18 @@ static void host_wake(struct oar_thread *t)
     t->woken = 1;
 }
 
+static double host_grace(struct oar_thread *t)
+{
+    (void)t;
+    return 10;
+}
+
+static void host_retire(struct oar_thread *t)
+{
+    (void)t;
+    deadline = 0;
+}
+
 static struct oar_slot *host_slot(struct oar_thread *t)
 {
     return &t->slot;
@@ -149,6 +161,8 @@ const struct oar_host oar_host = {
     .wake = host_wake,
     .respond = host_respond,
     .stopping = host_stopping,
+    .grace = host_grace,
+    .retire = host_retire,
     .hold = host_hold,
     .slot = host_slot,
     .log = oar_log,

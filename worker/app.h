@@ -82,7 +82,12 @@ struct oar_host {
     bool (*arm)(struct oar_exchange *x, enum oar_waiter which, void *waiter);
     /* Gives the waiter back, NULL: none. With `due`: only if it is due, or the request is over. */
     void *(*disarm)(struct oar_exchange *x, enum oar_waiter which, bool *due);
-    bool (*stopping)(struct oar_thread *t); /* drained: the loop may end */
+    /* Drained, or --graceful-timeout has passed: the loop may end. */
+    bool (*stopping)(struct oar_thread *t);
+    /* Seconds of --graceful-timeout that a drain has left. */
+    double (*grace)(struct oar_thread *t);
+    /* Any thread: the worker begins to drain, and is replaced when it has ended. */
+    void (*retire)(struct oar_thread *t);
     /* Any thread: work that outlives its request begins (+1) or ends (-1); a drain waits for it. */
     void (*hold)(struct oar_thread *t, int change);
     struct oar_slot *(*slot)(struct oar_thread *t);

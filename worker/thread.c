@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "shared/clock.h"
 #include "worker/conn.h"
 #include "worker/exchange.h"
 #include "worker/http_write.h"
@@ -76,6 +77,7 @@ static void drain_if_told(struct oar_thread *t)
     if (OAR_LIKELY(!t->worker->draining) || !t->accepting) {
         return;
     }
+    t->drain_began = oar_now_ns();
     oar_accept_stop(t);
     OAR_SET(t->slot->state, OAR_SLOT_DRAINING);
     for (struct oar_link *l = t->conns.next, *next; l != &t->conns; l = next) {
@@ -102,10 +104,34 @@ static void take_done(struct oar_thread *t)
     }
 }
 
+static double host_grace(struct oar_thread *t)
+{
+    uint64_t passed = t->drain_began ? oar_now_ns() - t->drain_began : 0;
+    return OAR_MAX(t->worker->config->graceful_timeout - (double)passed * 1e-9, 0);
+}
+
+static bool is_drained(struct oar_thread *t)
+{
+    bool begun = t->worker->draining && !t->accepting;
+    return begun && ((t->n_conns == 0 && oar_list_empty(&t->conns) &&
+                      OAR_GET_NOW(t->slot->background) == 0) ||
+                     host_grace(t) <= 0);
+}
+
 static bool host_stopping(struct oar_thread *t)
 {
-    return t->worker->draining && !t->accepting && t->n_conns == 0 && oar_list_empty(&t->conns) &&
-           OAR_GET_NOW(t->slot->background) == 0;
+    t->told = is_drained(t);
+    return t->told;
+}
+
+/* How long a round may wait: no longer than until the application can be told to stop. */
+static double within_drain(struct oar_thread *t, double timeout)
+{
+    if (OAR_LIKELY(!t->worker->draining) || t->told) {
+        return timeout;
+    }
+    double grace = is_drained(t) ? 0 : host_grace(t);
+    return timeout < 0 ? grace : OAR_MIN(timeout, grace);
 }
 
 /* One round: true, if handlers may have run. They run at most once a round, after the wait. */
@@ -114,7 +140,7 @@ static bool run_round(struct oar_thread *t, double timeout)
     drain_if_told(t);
     take_done(t);
     oar_batch_flush(t); /* responses of handlers that had waited leave before the thread waits */
-    wait_for_events(t, host_stopping(t) ? 0 : timeout);
+    wait_for_events(t, within_drain(t, timeout));
     refresh_date(t);
     drain_if_told(t);
     take_done(t);
@@ -186,6 +212,14 @@ static void host_hold(struct oar_thread *t, int change)
     }
 }
 
+static void host_retire(struct oar_thread *t)
+{
+    t->worker->draining = 1;
+    for (int i = 0; i < t->worker->n_threads; i++) {
+        oar_thread_wake(&t->worker->threads[i]);
+    }
+}
+
 static struct oar_slot *host_slot(struct oar_thread *t)
 {
     return t->slot;
@@ -215,6 +249,8 @@ const struct oar_host oar_host = {
     .arm = oar_exchange_arm,
     .disarm = oar_exchange_disarm,
     .stopping = host_stopping,
+    .grace = host_grace,
+    .retire = host_retire,
     .hold = host_hold,
     .slot = host_slot,
     .origin = host_origin,

@@ -49,8 +49,10 @@ struct oar_thread {
     void *app_state; /* app->thread_start's */
     int index;
     bool accepting;
-    bool entered;     /* the batch holds the interpreter */
-    bool app_is_busy; /* the last batch left work for the application's loop */
+    bool entered;         /* the batch holds the interpreter */
+    bool app_is_busy;     /* the last batch left work for the application's loop */
+    bool told;            /* the application knows that the loop may end */
+    uint64_t drain_began; /* oar_now_ns(); 0: not yet */
     struct oar_pool pool;
     struct oar_buf out;      /* responses of this round, connection by connection */
     struct oar_link conns;   /* all */

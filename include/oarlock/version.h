@@ -5,6 +5,6 @@
 
 #define OAR_VERSION "0.1.0"
 /* Bumped whenever struct oar_host, struct oar_app or what they point to changes shape. */
-#define OAR_BRIDGE_ABI 6
+#define OAR_BRIDGE_ABI 7
 
 #endif

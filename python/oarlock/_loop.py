@@ -103,6 +103,14 @@ class StockLoop(asyncio.SelectorEventLoop):
     def __init__(self, poller: Any = None) -> None:
         super().__init__(PollerSelector(poller or native.Poller()))
 
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Any = None
+    ) -> Any:
+        """As asyncio's, but for NaN: it is neither early nor late, so the timers would lose their order."""
+        if when is not None and when != when:
+            raise ValueError("call_at(): the time is NaN (not a number)")
+        return super().call_at(when, callback, *args, context=context)
+
 
 class Loop(native.LoopCore, StockLoop):  # type: ignore[misc,name-defined]
     """The same with ready queue, handles and timers in C."""
@@ -113,6 +121,19 @@ class Loop(native.LoopCore, StockLoop):  # type: ignore[misc,name-defined]
         poller = poller or native.Poller()
         self._bind(poller)
         super().__init__(poller)
+        self._poll = poller.select
+        self._selector.select = self._select  # only others call it: the native _run_once asks the poller itself
+
+    def _select(self, timeout: float | None = None) -> list[tuple[Any, int]]:
+        """For somebody else's _run_once (nest_asyncio's): what is ready natively is handed over to ``_ready``."""
+        if type(self)._run_once is native.LoopCore._run_once:
+            return self._poll(timeout)  # type: ignore[no-any-return]
+        own = self._native_timeout()
+        if own is not None:
+            timeout = own if timeout is None else min(own, timeout)
+        events = self._poll(timeout)
+        self._hand_over()
+        return events  # type: ignore[no-any-return]
 
     def _run_slowly(self, handle: Any) -> None:
         """One callback in debug mode, as BaseEventLoop._run_once runs it."""
@@ -148,15 +169,3 @@ class Loop(native.LoopCore, StockLoop):  # type: ignore[misc,name-defined]
         if handle._callback is not None:
             info.append(_format_callback_source(handle._callback, handle._args or ()))
         return f"<{' '.join(info)}>"
-
-
-class EventLoopPolicy(asyncio.DefaultEventLoopPolicy):
-    """Gives oarlock's loop to any asyncio program: ``asyncio.set_event_loop_policy(EventLoopPolicy())``."""
-
-    def __init__(self, stock: bool = False) -> None:
-        super().__init__()
-        self._stock = stock
-
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        """A loop with a poller of its own."""
-        return StockLoop() if self._stock else Loop()

@@ -122,7 +122,6 @@ void oar_py_attach(struct oar_py_thread *t);
 int oar_py_watch_collections(void);
 
 extern PyMethodDef oar_py_server_methods[];
-
 /* py_place.c: where a `def` that is not pinned runs */
 bool oar_py_place_here(const struct oar_py_handler *h);
 /* Calls the handler on the loop's thread, where it sees no running loop, as in the pool. */
@@ -142,9 +141,6 @@ void oar_py_respond_plain(struct oar_request *r, uint16_t status);
 /* py_request.c */
 PyObject *oar_py_request_new(const struct oar_py_thread *t, const struct oar_request *r);
 extern PyType_Spec oar_py_request_spec;
-
-/* py_poller.c: asyncio's selector, for one thread. */
-PyObject *oar_py_poller_new(struct oar_py_thread *t);
 
 #include "worker/py/py_async.h"
 #include "worker/py/py_json.h"

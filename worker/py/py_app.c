@@ -43,6 +43,24 @@ static enum oar_status py_describe(const struct oar_app_args *args, char **manif
     return status;
 }
 
+/* Logs the exception that is set. */
+static enum oar_status could_not(struct oar_err *err, const char *what)
+{
+    char *text = oar_py_exception_text();
+    oar_py.args->host->log_text(OAR_LOG_ERROR, oar_slice_of(text ? text : "no memory"));
+    free(text);
+    return oar_err_set(err, "the worker could not %s; the reason stands above", what);
+}
+
+/* on_worker_start: may start threads. */
+static enum oar_status run_hooks(struct oar_err *err)
+{
+    PyObject *none = PyObject_CallMethod(oar_py.worker, "process_start", NULL);
+    enum oar_status status = none ? OAR_OK : could_not(err, "run its start hooks");
+    Py_XDECREF(none);
+    return status;
+}
+
 /* The worker's own import must give the routes that the table was compiled from. */
 static enum oar_status load_handlers(const struct oar_app_args *args, struct oar_err *err)
 {
@@ -64,10 +82,7 @@ static enum oar_status load_handlers(const struct oar_app_args *args, struct oar
         status = OAR_ERR;
     }
     if (status == OAR_ERR) {
-        char *text = oar_py_exception_text();
-        args->host->log_text(OAR_LOG_ERROR, oar_slice_of(text ? text : "no memory"));
-        free(text);
-        oar_err_set(err, "the worker could not load the application; the reason stands above");
+        could_not(err, "load the application");
     }
     Py_XDECREF(pair);
     return status;
@@ -85,11 +100,12 @@ static enum oar_status py_start(const struct oar_app_args *args, struct oar_err 
     for (int i = 0; i < oar_py.n_handlers; i++) {
         needs_pool = needs_pool || oar_py.handlers[i].in_pool;
     }
+    if (status == OAR_OK) { /* while there is no other thread */
+        oar_py_share();
+        status = run_hooks(err);
+    }
     if (status == OAR_OK && needs_pool && oar_py_pool_start() != 0) {
         status = oar_err_set(err, "the pool could not be started; the reason stands above");
-    }
-    if (status == OAR_OK) {
-        oar_py_share();
     }
     if (status == OAR_OK && oar_py_watch_collections() != 0) {
         status = oar_err_set(err, "the interpreter's collections cannot be watched");
@@ -151,12 +167,9 @@ static enum oar_status py_thread_start(struct oar_thread *host, int index, void 
     return rc == 0 ? OAR_OK : OAR_ERR;
 }
 
-static void py_thread_run(void *state)
+static bool serve(struct oar_py_thread *t)
 {
-    struct oar_py_thread *t = state;
-    PyEval_RestoreThread(t->state);
     t->serves = true;
-    OAR_SET(oar_py.serves, true);
     PyObject *none = PyObject_CallMethod(oar_py.worker, "thread_run", "O", t->loop);
     t->serves = false;
     if (!none) {
@@ -165,6 +178,24 @@ static void py_thread_run(void *state)
         free(text);
     }
     Py_XDECREF(none);
+    return none != NULL;
+}
+
+/* A loop that fails before it has drained would leave its connections to nobody: the worker drains,
+ * this loop with it as far as it can, and is replaced. */
+static void py_thread_run(void *state)
+{
+    struct oar_py_thread *t = state;
+    PyEval_RestoreThread(t->state);
+    OAR_SET(oar_py.serves, true);
+    if (!serve(t)) {
+        oar_py.args->host->log(OAR_LOG_ERROR,
+                               "event loop %d failed, the reason stands above; the worker drains "
+                               "and is replaced",
+                               t->index);
+        oar_py.args->host->retire(t->host);
+        serve(t);
+    }
     PyEval_SaveThread();
 }
 
@@ -177,6 +208,7 @@ static void py_thread_stop(void *state)
         PyErr_WriteUnraisable(t->loop);
     }
     Py_XDECREF(none);
+    oar_py_poller_leave(t->poller); /* whoever keeps the loop, or failed to close it */
     Py_CLEAR(t->loop);
     Py_CLEAR(t->poller);
     Py_CLEAR(t->context);
@@ -211,6 +243,7 @@ static void py_stop(void)
 static void py_enter(void *state)
 {
     oar_py_attach(state);
+    ((struct oar_py_thread *)state)->in_batch = true;
 }
 
 static bool py_leave(void *state)
@@ -219,6 +252,7 @@ static bool py_leave(void *state)
     if (t->hides_loop) {
         oar_py_show_loop(t);
     }
+    t->in_batch = false;
     bool busy = oar_py_loop_is_busy(t->loop, t->timers_seen);
     t->state = PyEval_SaveThread();
     return busy;

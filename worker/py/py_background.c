@@ -131,6 +131,21 @@ static PyObject *is_serving(PyObject *module, PyObject *unused)
     return PyBool_FromLong(OAR_GET_NOW(oar_py.serves));
 }
 
+static PyObject *grace(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyFloat_FromDouble(oar_py_here ? oar_py.args->host->grace(oar_py_here->host) : 0);
+}
+
+static PyObject *retire(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    if (oar_py_here) {
+        oar_py.args->host->retire(oar_py_here->host);
+    }
+    Py_RETURN_NONE;
+}
+
 PyMethodDef oar_py_server_methods[] = {
     {"background_done", background_done, METH_NOARGS, NULL},
     {"log", server_log, METH_VARARGS, "log(level, text, /)\n--\n\nLines for the server's log."},
@@ -140,5 +155,7 @@ PyMethodDef oar_py_server_methods[] = {
      "queue is full."},
     {"gil_is_on", gil_is_on, METH_NOARGS, "gil_is_on()\n--\n\nAn extension has turned it on."},
     {"is_serving", is_serving, METH_NOARGS, "is_serving()\n--\n\nAre there event loops?"},
+    {"grace", grace, METH_NOARGS, "grace()\n--\n\nSeconds of --graceful-timeout that are left."},
+    {"retire", retire, METH_NOARGS, "retire()\n--\n\nThe worker drains, and is replaced."},
     {NULL, NULL, 0, NULL},
 };

@@ -4,6 +4,7 @@
  * same by documented means, slower, and says so in the log.
  *   current_task, all_tasks   replaced, so that a handler's task is made when somebody asks (006)
  *   asyncio's set of tasks    in C, a part for each event loop: threads do not meet in it (006)
+ *   oar_py_swap_task          a round within a task's step runs other tasks (nest_asyncio's way)
  *   oar_py_immortal           an object that threads share stops counting its references (008)
  * Process: loader and worker, before the application is imported. Owns the replaced functions.
  * Never changes what the replaced functions mean. */
@@ -106,6 +107,22 @@ int oar_py_hooks_install(void)
     Py_XDECREF(tasks);
     Py_XDECREF(asyncio);
     return rc;
+}
+
+PyObject *oar_py_swap_task(PyObject *loop, PyObject *task)
+{
+    PyObject *tasks = PyImport_ImportModule("asyncio.tasks");
+    PyObject *swap = NULL;
+    PyObject *before = NULL;
+    int found = tasks ? PyObject_GetOptionalAttrString(tasks, "_swap_current_task", &swap) : -1;
+    if (found > 0) {
+        before = PyObject_CallFunctionObjArgs(swap, loop, task, NULL);
+    } else if (found == 0) { /* asyncio says then that a task is running */
+        before = Py_NewRef(Py_None);
+    }
+    Py_XDECREF(swap);
+    Py_XDECREF(tasks);
+    return before;
 }
 
 void oar_py_immortal(PyObject *o)

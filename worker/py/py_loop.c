@@ -1,56 +1,62 @@
 /* SPDX-License-Identifier: MIT
  * The native half of an asyncio loop (docs/decisions/007): what BaseEventLoop does for every
- * callback - call_soon, call_at, one round of the loop - with the ready queue and the timers in C.
- * The attributes that BaseEventLoop keeps (Lib/asyncio/base_events.py) live here under the same
- * names, so its other methods work as they are; handles that they make themselves are taken over at
- * the start of a round. In debug mode everything goes that way.
+ * callback - call_soon, call_at, one round of the loop (py_round.c) - with the ready queue and the
+ * timers in C. The attributes that BaseEventLoop keeps (Lib/asyncio/base_events.py) live here under
+ * the same names, so its other methods work as they are; handles that they make themselves are
+ * taken over at the start of a round. In debug mode everything goes that way.
  * Process: worker, each loop on its own thread; call_soon_threadsafe from any. Also any Python
  * program that makes one of our loops. Owns its queue. Never calls a callback but in its own round. */
 #include "worker/py/py_loop.h"
 
-struct loop {
-    PyObject_HEAD
-    struct oar_py_queue queue;
-    PyObject *poller;                         /* owned; NULL: not bound yet */
-    PyObject *thread_id;                      /* owned: _thread_id */
-    PyObject *foreign_ready, *foreign_timers; /* owned: _ready, _scheduled */
-    bool debug, closed;
-};
-
 void oar_py_loop_timer_cancelled(PyObject *self)
 {
-    oar_py_queue_timer_cancelled(&((struct loop *)self)->queue);
+    oar_py_queue_timer_cancelled(&((struct oar_py_loop *)self)->queue);
 }
 
 bool oar_py_loop_debug(PyObject *self)
 {
-    return PyObject_TypeCheck(self, &oar_py_loop_type) && ((struct loop *)self)->debug;
+    return PyObject_TypeCheck(self, &oar_py_loop_type) && ((struct oar_py_loop *)self)->debug;
 }
 
 uint64_t oar_py_loop_timers(PyObject *self)
 {
     return PyObject_TypeCheck(self, &oar_py_loop_type)
-               ? oar_py_queue_order(&((struct loop *)self)->queue)
+               ? oar_py_queue_order(&((struct oar_py_loop *)self)->queue)
                : 0;
 }
 
 bool oar_py_loop_is_busy(PyObject *self, uint64_t timers)
 {
-    struct loop *l = (struct loop *)self;
+    struct oar_py_loop *l = (struct oar_py_loop *)self;
     return !PyObject_TypeCheck(self, &oar_py_loop_type) || l->debug ||
            oar_py_queue_count(&l->queue) > 0 || oar_py_queue_order(&l->queue) != timers ||
            PyObject_Size(l->foreign_ready) != 0 || PyObject_Size(l->foreign_timers) != 0;
 }
 
-static PyObject *future_type, *future_names; /* owned, for the process's life */
+/* Owned, for the process's life. */
+static PyObject *future_type, *future_names, *current_task, *context_name;
 
 int oar_py_loop_init(void)
 {
     PyObject *asyncio = PyImport_ImportModule("asyncio");
     future_type = asyncio ? PyObject_GetAttrString(asyncio, "Future") : NULL;
     future_names = future_type ? Py_BuildValue("(s)", "loop") : NULL;
+    context_name = future_names ? PyUnicode_InternFromString("context") : NULL;
+    current_task = context_name ? PyObject_GetAttrString(asyncio, "current_task") : NULL;
     Py_XDECREF(asyncio);
-    return future_names ? 0 : -1;
+    return current_task ? 0 : -1;
+}
+
+int oar_py_loop_is_inside(const struct oar_py_thread *t)
+{
+    if (t->in_batch ||
+        (PyObject_TypeCheck(t->loop, &oar_py_loop_type) && ((struct oar_py_loop *)t->loop)->runs)) {
+        return 1;
+    }
+    PyObject *task = PyObject_CallOneArg(current_task, t->loop); /* a loop that is not ours */
+    int inside = task ? task != Py_None : -1;
+    Py_XDECREF(task);
+    return inside;
 }
 
 static PyObject *loop_create_future(PyObject *self, PyObject *unused)
@@ -62,7 +68,7 @@ static PyObject *loop_create_future(PyObject *self, PyObject *unused)
 
 /* ---- call_soon and its like ----------------------------------------------------------------- */
 
-static bool is_open(const struct loop *l)
+static bool is_open(const struct oar_py_loop *l)
 {
     if (l->closed) {
         PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
@@ -70,25 +76,92 @@ static bool is_open(const struct loop *l)
     return !l->closed;
 }
 
-/* The keyword-only argument `context`; NULL: exception set. Borrowed. */
-static PyObject *context_of(PyObject *const *args, Py_ssize_t n, PyObject *names,
-                            const char *function, Py_ssize_t positional)
+/* What a method of asyncio.AbstractEventLoop calls its arguments. */
+struct signature {
+    const char *method;
+    const char *names[2];
+    Py_ssize_t positional; /* of `names` */
+};
+
+/* The arguments of a call, positional ones first. */
+struct call {
+    PyObject *const *args; /* borrowed */
+    Py_ssize_t n;
+    PyObject *context; /* borrowed; None: the caller's */
+    PyObject *ordered[2];
+};
+
+static bool wrong_name(const struct signature *s, const char *what, PyObject *name)
 {
-    PyObject *context = Py_None;
-    Py_ssize_t n_names = names ? PyTuple_GET_SIZE(names) : 0;
-    if (n < positional) {
-        PyErr_Format(PyExc_TypeError, "%s() missing a required positional argument", function);
-        return NULL;
-    }
-    for (Py_ssize_t i = 0; i < n_names; i++) {
-        if (!PyUnicode_EqualToUTF8(PyTuple_GET_ITEM(names, i), "context")) {
-            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", function,
-                         PyTuple_GET_ITEM(names, i));
-            return NULL;
+    PyErr_Format(PyExc_TypeError, "%s() got %s argument '%U'", s->method, what, name);
+    return false;
+}
+
+/* Where a keyword's value goes; NULL: exception set. */
+static PyObject **place_of(const struct signature *s, struct call *c, PyObject *name)
+{
+    for (Py_ssize_t i = 0; i < s->positional; i++) {
+        if (PyUnicode_EqualToUTF8(name, s->names[i])) {
+            return i < c->n ? NULL : &c->ordered[i];
         }
-        context = args[n + i];
     }
-    return context;
+    return PyUnicode_EqualToUTF8(name, "context") ? &c->context : NULL;
+}
+
+/* Keywords other than `context`, or too few arguments. false: exception set. */
+static bool read_slowly(struct call *c, const struct signature *s, PyObject *const *args,
+                        Py_ssize_t n, PyObject *names)
+{
+    Py_ssize_t n_names = names ? PyTuple_GET_SIZE(names) : 0;
+    *c = (struct call){.args = args, .n = n, .context = Py_None};
+    for (Py_ssize_t i = 0; i < n_names; i++) {
+        PyObject *name = PyTuple_GET_ITEM(names, i);
+        PyObject **place = place_of(s, c, name);
+        if (!place) {
+            return wrong_name(s, "an unexpected or repeated", name);
+        }
+        *place = args[n + i];
+    }
+    if (n >= s->positional) {
+        return true;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        c->ordered[i] = args[i];
+    }
+    for (Py_ssize_t i = n; i < s->positional; i++) {
+        if (!c->ordered[i]) {
+            PyErr_Format(PyExc_TypeError, "%s() missing the required argument '%s'", s->method,
+                         s->names[i]);
+            return false;
+        }
+    }
+    c->args = c->ordered;
+    c->n = s->positional;
+    return true;
+}
+
+/* asyncio's C code passes a string of its own, which is not the interned one. */
+static bool is_context(PyObject *name)
+{
+    return name == context_name || PyUnicode_EqualToUTF8(name, "context");
+}
+
+static bool read_call(struct call *c, const struct signature *s, PyObject *const *args,
+                      Py_ssize_t n, PyObject *names)
+{
+    bool enough = n >= s->positional;
+    Py_ssize_t n_names = names ? PyTuple_GET_SIZE(names) : 0;
+    c->args = args;
+    c->n = n;
+    c->context = Py_None;
+    if (OAR_LIKELY(enough && n_names == 0)) {
+        return true;
+    }
+    if (OAR_LIKELY(enough && n_names == 1 && is_context(PyTuple_GET_ITEM(names, 0)))) {
+        c->context = args[n];
+        return true;
+    }
+    return read_slowly(c, s, args, n, names);
 }
 
 /* In debug mode asyncio's own method, which checks more and remembers where a callback is from. */
@@ -118,17 +191,18 @@ static PyObject *by_asyncio(const char *method, PyObject *self, PyObject *const 
 }
 
 static PyObject *soon(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names,
-                      const char *method)
+                      const struct signature *signature)
 {
-    struct loop *l = (struct loop *)self;
-    PyObject *context = context_of(args, n, names, method, 1);
-    if (!context || !is_open(l)) {
+    struct oar_py_loop *l = (struct oar_py_loop *)self;
+    struct call call;
+    if (!read_call(&call, signature, args, n, names) || !is_open(l)) {
         return NULL;
     }
     if (OAR_UNLIKELY(l->debug)) {
-        return by_asyncio(method, self, args, n, names);
+        return by_asyncio(signature->method, self, args, n, names);
     }
-    PyObject *handle = oar_py_handle_new(&oar_py_handle_type, self, args, n, context);
+    PyObject *handle =
+        oar_py_handle_new(&oar_py_handle_type, self, call.args, call.n, call.context);
     if (handle && oar_py_queue_push(&l->queue, handle) != 0) {
         Py_CLEAR(handle);
     }
@@ -138,14 +212,16 @@ static PyObject *soon(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObj
 static PyObject *loop_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t n,
                                 PyObject *names)
 {
-    return soon(self, args, n, names, "call_soon");
+    static const struct signature signature = {"call_soon", {"callback"}, 1};
+    return soon(self, args, n, names, &signature);
 }
 
 static PyObject *loop_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t n,
                                            PyObject *names)
 {
-    struct loop *l = (struct loop *)self;
-    PyObject *handle = soon(self, args, n, names, "call_soon_threadsafe");
+    struct oar_py_loop *l = (struct oar_py_loop *)self;
+    static const struct signature signature = {"call_soon_threadsafe", {"callback"}, 1};
+    PyObject *handle = soon(self, args, n, names, &signature);
     if (handle && l->poller) {
         oar_py_poller_wake(l->poller);
     }
@@ -160,49 +236,52 @@ static PyObject *call_at(PyObject *self, double when, PyObject *const *args, Py_
     if (handle) {
         ((struct oar_py_handle *)handle)->when = when;
         ((struct oar_py_handle *)handle)->scheduled = true;
-        if (oar_py_queue_push_timer(&((struct loop *)self)->queue, handle, when) != 0) {
+        if (oar_py_queue_push_timer(&((struct oar_py_loop *)self)->queue, handle, when) != 0) {
             Py_CLEAR(handle);
         }
     }
     return handle;
 }
 
-/* call_at and call_later: args[0] is a time, or how long from now. */
+/* call_at and call_later: the first argument is a time, or how long from now. The one place where
+ * a time comes in: NaN compares as neither early nor late, so the heap would lose its order. */
 static PyObject *schedule(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names,
-                          bool later)
+                          const struct signature *signature, bool later)
 {
-    struct loop *l = (struct loop *)self;
-    const char *method = later ? "call_later" : "call_at";
-    PyObject *context = context_of(args, n, names, method, 2);
-    if (!context) {
+    struct oar_py_loop *l = (struct oar_py_loop *)self;
+    struct call call;
+    if (!read_call(&call, signature, args, n, names)) {
         return NULL;
     }
-    if (args[0] == Py_None) {
+    if (call.args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, later ? "delay must not be None" : "when cannot be None");
         return NULL;
     }
-    if (!is_open(l)) {
+    double when = PyFloat_AsDouble(call.args[0]);
+    if ((when == -1 && PyErr_Occurred()) || !is_open(l)) {
+        return NULL;
+    }
+    if (when != when) {
+        PyErr_Format(PyExc_ValueError, "%s(): the time is NaN (not a number)", signature->method);
         return NULL;
     }
     if (OAR_UNLIKELY(l->debug)) {
-        return by_asyncio(method, self, args, n, names);
+        return by_asyncio(signature->method, self, args, n, names);
     }
-    double when = PyFloat_AsDouble(args[0]);
-    if (when == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    return call_at(self, later ? oar_py_loop_now() + when : when, args, n, context);
+    return call_at(self, later ? oar_py_loop_now() + when : when, call.args, call.n, call.context);
 }
 
 static PyObject *loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
-    return schedule(self, args, n, names, false);
+    static const struct signature signature = {"call_at", {"when", "callback"}, 2};
+    return schedule(self, args, n, names, &signature, false);
 }
 
 static PyObject *loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t n,
                                  PyObject *names)
 {
-    return schedule(self, args, n, names, true);
+    static const struct signature signature = {"call_later", {"delay", "callback"}, 2};
+    return schedule(self, args, n, names, &signature, true);
 }
 
 static PyObject *loop_time(PyObject *self, PyObject *unused)
@@ -214,26 +293,26 @@ static PyObject *loop_time(PyObject *self, PyObject *unused)
 static PyObject *loop_get_debug(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    return PyBool_FromLong(((struct loop *)self)->debug);
+    return PyBool_FromLong(((struct oar_py_loop *)self)->debug);
 }
 
 static PyObject *loop_is_closed(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    return PyBool_FromLong(((struct loop *)self)->closed);
+    return PyBool_FromLong(((struct oar_py_loop *)self)->closed);
 }
 
 static PyObject *loop_is_running(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    PyObject *id = ((struct loop *)self)->thread_id;
+    PyObject *id = ((struct oar_py_loop *)self)->thread_id;
     return PyBool_FromLong(id && id != Py_None);
 }
 
 static PyObject *loop_add_callback(PyObject *self, PyObject *handle)
 {
     if (!oar_py_handle_is_cancelled(handle) &&
-        oar_py_queue_push(&((struct loop *)self)->queue, handle) != 0) {
+        oar_py_queue_push(&((struct oar_py_loop *)self)->queue, handle) != 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -253,106 +332,17 @@ static PyObject *loop_timer_handle_cancelled(PyObject *self, PyObject *handle)
     Py_RETURN_NONE;
 }
 
-/* ---- a round -------------------------------------------------------------------------------- */
-
-/* What asyncio's own methods have put into _ready and _scheduled. */
-static int take_foreign(struct loop *l)
-{
-    Py_ssize_t n = l->foreign_ready ? PyObject_Size(l->foreign_ready) : 0;
-    while (n-- > 0) {
-        PyObject *handle = PyObject_CallMethod(l->foreign_ready, "popleft", NULL);
-        int rc = handle ? oar_py_queue_push(&l->queue, handle) : -1;
-        Py_XDECREF(handle);
-        if (rc != 0) {
-            return -1;
-        }
-    }
-    n = l->foreign_timers ? PyObject_Size(l->foreign_timers) : 0;
-    while (n-- > 0) {
-        PyObject *handle = PyObject_CallMethod(l->foreign_timers, "pop", NULL);
-        PyObject *when = handle ? PyObject_CallMethod(handle, "when", NULL) : NULL;
-        double due = when ? PyFloat_AsDouble(when) : -1;
-        int rc = when && !PyErr_Occurred() ? oar_py_queue_push_timer(&l->queue, handle, due) : -1;
-        Py_XDECREF(when);
-        Py_XDECREF(handle);
-        if (rc != 0) {
-            return -1;
-        }
-    }
-    return n < -1 ? -1 : 0;
-}
-
-static int wait_for_events(PyObject *self, struct loop *l, double timeout)
-{
-    struct oar_fired fired[OAR_FIRED_AT_ONCE];
-    int n = oar_py_poller_wait(l->poller, timeout, fired, OAR_FIRED_AT_ONCE);
-    if (n <= 0) {
-        return n;
-    }
-    PyObject *list = oar_py_poller_list(fired, n);
-    PyObject *none = list ? PyObject_CallMethod(self, "_process_events", "O", list) : NULL;
-    Py_XDECREF(list);
-    Py_XDECREF(none);
-    return none ? 0 : -1;
-}
-
-static int run_handle(PyObject *self, struct loop *l, PyObject *handle)
-{
-    PyTypeObject *type = Py_TYPE(handle);
-    if (OAR_LIKELY(!l->debug && (type == &oar_py_handle_type || type == &oar_py_timer_type))) {
-        return oar_py_handle_run(handle);
-    }
-    PyObject *none = oar_py_handle_is_cancelled(handle) ? Py_NewRef(Py_None)
-                     : l->debug ? PyObject_CallMethod(self, "_run_slowly", "O", handle)
-                                : PyObject_CallMethod(handle, "_run", NULL);
-    Py_XDECREF(none);
-    return none ? 0 : -1;
-}
-
-static PyObject *loop_run_once(PyObject *self, PyObject *unused)
-{
-    struct loop *l = (struct loop *)self;
-    (void)unused;
-    if (!l->poller) {
-        PyErr_SetString(PyExc_RuntimeError, "the loop has no poller");
-        return NULL;
-    }
-    PyObject *stopping = PyObject_GetAttrString(self, "_stopping");
-    int stops = stopping ? PyObject_IsTrue(stopping) : -1;
-    Py_XDECREF(stopping);
-    if (stops < 0 || take_foreign(l) != 0) {
-        return NULL;
-    }
-    oar_py_queue_tidy(&l->queue);
-    double timeout = stops ? 0 : oar_py_queue_timeout(&l->queue);
-    if (wait_for_events(self, l, timeout) != 0 || take_foreign(l) != 0 ||
-        oar_py_queue_take_due(&l->queue) != 0) {
-        return NULL;
-    }
-    int rc = 0;
-    for (size_t n = oar_py_queue_count(&l->queue); rc == 0 && n > 0;
-         n--) { /* those that come meanwhile wait a round */
-        PyObject *handle = oar_py_queue_pop(&l->queue);
-        rc = handle ? run_handle(self, l, handle) : 0;
-        Py_XDECREF(handle);
-    }
-    if (rc != 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
 /* ---- attributes that BaseEventLoop keeps ------------------------------------------------------ */
 
 static PyObject *loop_get_flag(PyObject *self, void *which)
 {
-    struct loop *l = (struct loop *)self;
+    struct oar_py_loop *l = (struct oar_py_loop *)self;
     return PyBool_FromLong(*(const char *)which == 'd' ? l->debug : l->closed);
 }
 
 static int loop_set_flag(PyObject *self, PyObject *value, void *which)
 {
-    struct loop *l = (struct loop *)self;
+    struct oar_py_loop *l = (struct oar_py_loop *)self;
     int truth = value ? PyObject_IsTrue(value) : 0;
     if (truth >= 0 && *(const char *)which == 'd') {
         l->debug = truth;
@@ -365,20 +355,20 @@ static int loop_set_flag(PyObject *self, PyObject *value, void *which)
     return truth < 0 ? -1 : 0;
 }
 
-static PyObject **object_at(struct loop *l, char which)
+static PyObject **object_at(struct oar_py_loop *l, char which)
 {
     return which == 't' ? &l->thread_id : which == 'r' ? &l->foreign_ready : &l->foreign_timers;
 }
 
 static PyObject *loop_get_object(PyObject *self, void *which)
 {
-    PyObject *value = *object_at((struct loop *)self, *(const char *)which);
+    PyObject *value = *object_at((struct oar_py_loop *)self, *(const char *)which);
     return Py_NewRef(value ? value : Py_None);
 }
 
 static int loop_set_object(PyObject *self, PyObject *value, void *which)
 {
-    Py_XSETREF(*object_at((struct loop *)self, *(const char *)which), Py_XNewRef(value));
+    Py_XSETREF(*object_at((struct oar_py_loop *)self, *(const char *)which), Py_XNewRef(value));
     return 0;
 }
 
@@ -388,13 +378,13 @@ static PyObject *loop_bind(PyObject *self, PyObject *poller)
         PyErr_SetString(PyExc_TypeError, "a loop is bound to a Poller");
         return NULL;
     }
-    Py_XSETREF(((struct loop *)self)->poller, Py_NewRef(poller));
+    Py_XSETREF(((struct oar_py_loop *)self)->poller, Py_NewRef(poller));
     Py_RETURN_NONE;
 }
 
 static int loop_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    struct loop *l = (struct loop *)self;
+    struct oar_py_loop *l = (struct oar_py_loop *)self;
     int rc = oar_py_queue_traverse(&l->queue, visit, arg);
     if (rc != 0) {
         return rc;
@@ -408,7 +398,7 @@ static int loop_traverse(PyObject *self, visitproc visit, void *arg)
 
 static int loop_clear(PyObject *self)
 {
-    struct loop *l = (struct loop *)self;
+    struct oar_py_loop *l = (struct oar_py_loop *)self;
     oar_py_queue_clear(&l->queue);
     Py_CLEAR(l->poller);
     Py_CLEAR(l->thread_id);
@@ -421,7 +411,7 @@ static void loop_dealloc(PyObject *self)
 {
     PyObject_GC_UnTrack(self);
     loop_clear(self);
-    oar_py_queue_free(&((struct loop *)self)->queue);
+    oar_py_queue_free(&((struct oar_py_loop *)self)->queue);
     Py_TYPE(self)->tp_free(self);
 }
 
@@ -438,7 +428,9 @@ static PyMethodDef loop_methods[] = {
     {"is_running", loop_is_running, METH_NOARGS, NULL},
     {"_add_callback", loop_add_callback, METH_O, NULL},
     {"_timer_handle_cancelled", loop_timer_handle_cancelled, METH_O, NULL},
-    {"_run_once", loop_run_once, METH_NOARGS, NULL},
+    {"_run_once", oar_py_loop_run_once, METH_NOARGS, NULL},
+    {"_native_timeout", oar_py_loop_native_timeout, METH_NOARGS, NULL},
+    {"_hand_over", oar_py_loop_hand_over, METH_NOARGS, NULL},
     {"_bind", loop_bind, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -453,7 +445,7 @@ static PyGetSetDef loop_getset[] = {
 /* Static types are immortal: their reference counts are no line that threads share. */
 PyTypeObject oar_py_loop_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "_oarlock.LoopCore",
-    .tp_basicsize = sizeof(struct loop),
+    .tp_basicsize = sizeof(struct oar_py_loop),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
     .tp_new = PyType_GenericNew,
     .tp_dealloc = loop_dealloc,

@@ -62,6 +62,16 @@ PyObject *oar_py_handle_new(PyTypeObject *type, PyObject *loop, PyObject *const 
 int oar_py_handle_run(PyObject *handle);
 
 /* py_loop.c */
+struct oar_py_loop {
+    PyObject_HEAD
+    struct oar_py_queue queue;
+    PyObject *poller;                         /* owned; NULL: not bound yet */
+    PyObject *thread_id;                      /* owned: _thread_id */
+    PyObject *foreign_ready, *foreign_timers; /* owned: _ready, _scheduled */
+    bool debug, closed;
+    bool runs; /* a round's callbacks are being called */
+};
+
 extern PyTypeObject oar_py_loop_type;
 int oar_py_loop_init(void); /* once, before any loop */
 void oar_py_loop_timer_cancelled(PyObject *loop);
@@ -70,16 +80,29 @@ uint64_t oar_py_loop_timers(PyObject *loop);
 /* Has it anything to do before its next timer, or a timer more than `timers`? */
 bool oar_py_loop_is_busy(PyObject *loop, uint64_t timers);
 bool oar_py_loop_debug(PyObject *loop); /* false for a loop that is not ours */
+/* Is a handler, a callback or a task of the thread's loop running? -1: exception set. */
+int oar_py_loop_is_inside(const struct oar_py_thread *t);
+
+/* py_round.c: methods of a loop */
+PyObject *oar_py_loop_run_once(PyObject *loop, PyObject *unused);
+/* Seconds until the next timer; None: there is none. */
+PyObject *oar_py_loop_native_timeout(PyObject *loop, PyObject *unused);
+/* What is ready, and the timers that are due, go to _ready. */
+PyObject *oar_py_loop_hand_over(PyObject *loop, PyObject *unused);
 
 /* py_poller.c: a poller belongs to a server's thread, or has a libev loop of its own. */
 extern PyType_Spec oar_py_poller_spec;
 extern PyObject *oar_py_poller_type; /* owned by the module */
-/* Waits, detached. The number of descriptors that fired, or -1: exception set. */
-int oar_py_poller_wait(PyObject *poller, double timeout, struct oar_fired *fired, int room);
-/* [(key, events)], as selectors.BaseSelector.select gives. */
-PyObject *oar_py_poller_list(const struct oar_fired *fired, int n);
+PyObject *oar_py_poller_new(struct oar_py_thread *t);
+/* Waits, detached. `nested`: within a handler or a callback; serves nothing then. A new list of
+ * (key, events), as selectors.BaseSelector.select gives; None: nothing fired; NULL: exception. */
+PyObject *oar_py_poller_wait(PyObject *poller, double timeout, bool nested);
+/* Are handlers of the thread that it serves being called? */
+bool oar_py_poller_is_inside(PyObject *poller);
 /* Any thread. */
 void oar_py_poller_wake(PyObject *poller);
+/* The server's thread ends: lets go of it, whoever still refers to the poller. */
+void oar_py_poller_leave(PyObject *poller);
 
 enum { OAR_FIRED_AT_ONCE = 64 };
 
