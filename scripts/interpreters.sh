@@ -59,8 +59,8 @@ fetch_source() { # into $CACHE/source; the system's own lists are not touched
 }
 
 mkdir -p "$CACHE/log"
-exec 9>"$CACHE/interpreters-$kind.lock"
-flock 9 # two makes at once build it once
+exec 9>"$CACHE/interpreters-$kind${sanitizer:+-$sanitizer}.lock"
+flock 9 # two makes at once build it once; a sanitizer's build does not keep others from their interpreter
 source_tar() { find "$CACHE/source" -maxdepth 1 -name 'python3.13_*.orig.tar.*' ! -name '*.asc' 2>/dev/null | sort -V | tail -n 1; }
 (
     flock 8
