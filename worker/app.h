@@ -9,6 +9,7 @@
 #include "oarlock/log.h"
 #include "oarlock/shm.h"
 #include "shared/buf.h"
+#include "worker/driver.h"
 #include "worker/http_msg.h"
 
 struct oar_thread; /* an event loop; opaque to the application's side */
@@ -17,7 +18,12 @@ struct oar_watch;  /* a watched descriptor; opaque */
 enum oar_call {
     OAR_CALL_DONE,    /* request->response is complete, valid until the next call on this thread */
     OAR_CALL_PENDING, /* host->respond will be called later */
+    /* The loop was taken over in the handler (worker/driver.h). The response has been given with
+     * respond_elsewhere, and the thread is detached. */
+    OAR_CALL_LEFT,
 };
+/* What poll returns then. The calling thread must not touch the loop before it drives again. */
+#define OAR_POLL_LEFT (-1)
 
 /* A descriptor that became ready for the application (asyncio's). */
 struct oar_fired {
@@ -91,6 +97,13 @@ struct oar_host {
     /* Any thread: work that outlives its request begins (+1) or ends (-1); a drain waits for it. */
     void (*hold)(struct oar_thread *t, int change);
     struct oar_slot *(*slot)(struct oar_thread *t);
+    /* Taking over (worker/driver.h). The loop's own thread, after OAR_POLL_LEFT: waits until it
+     * drives again. A spare, between two calls of poll: does the loop's own thread wait; and the
+     * end of the spare's driving. */
+    struct oar_driver *(*driver)(struct oar_thread *t);
+    void (*wait_for_home)(struct oar_thread *t);
+    bool (*home_waits)(const struct oar_thread *t);
+    void (*give_home)(struct oar_thread *t);
     /* Who speaks; any thread. `host` points into the request's head. */
     void (*origin)(const struct oar_request *r, struct oar_origin *out);
     void (*log)(enum oar_log_level level, const char *fmt, ...) OAR_PRINTF(2, 3);
@@ -137,6 +150,13 @@ struct oar_app {
     void (*notify)(void *state, struct oar_exchange *x);
     /* true: the application's loop has something to do, so poll must return to it. */
     bool (*leave)(void *state);
+    /* Spare threads (worker/relay.c), each on its own; all NULL: the application takes no loop
+     * over. `spare_start` returns the thread's state, NULL after saying why in the log. spare_drive
+     * runs the loop `t`, whose own thread has the state `home`: it calls host->poll until that
+     * returns OAR_POLL_LEFT, or until it has called host->give_home. */
+    void *(*spare_start)(void);
+    void (*spare_drive)(void *state, struct oar_thread *t, void *home);
+    void (*spare_stop)(void *state);
 };
 
 /* The symbol that a bridge exports. */

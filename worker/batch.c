@@ -36,8 +36,10 @@ static bool too_many(const struct oar_thread *t)
     return t->in_flight >= t->max_in_flight;
 }
 
-/* Runs the first request. true: it is answered, the next may follow. */
-static bool run_first(struct oar_thread *t, struct oar_conn *c)
+enum ran { RAN_ON, RAN_WAITS, RAN_LEFT };
+
+/* Runs the first request. RAN_ON: it is answered, the next may follow. */
+static enum ran run_first(struct oar_thread *t, struct oar_conn *c)
 {
     struct oar_request *r = c->first;
     enum oar_call result = OAR_CALL_DONE;
@@ -52,10 +54,14 @@ static bool run_first(struct oar_thread *t, struct oar_conn *c)
         }
         OAR_SET(t->slot->route, (uint32_t)(r->route - oar_rt_routes(t->worker->routes)) + 1);
         r->state = OAR_REQ_RUNNING;
+        t->running = c;
         if (OAR_UNLIKELY(r->timing != NULL)) {
             oar_timing_called(t, r);
         }
         result = t->worker->app->call(t->app_state, r);
+    }
+    if (OAR_UNLIKELY(result == OAR_CALL_LEFT)) {
+        return RAN_LEFT;
     }
     if (result == OAR_CALL_DONE) {
         oar_conn_respond(c, r);
@@ -63,7 +69,7 @@ static bool run_first(struct oar_thread *t, struct oar_conn *c)
         r->counted = true;
         t->in_flight++;
     }
-    return result == OAR_CALL_DONE && !oar_conn_has_much(c);
+    return result == OAR_CALL_DONE && !oar_conn_has_much(c) ? RAN_ON : RAN_WAITS;
 }
 
 /* Exchanges with news for the application: it is entered for them. */
@@ -89,7 +95,22 @@ void oar_batch_flush(struct oar_thread *t)
     t->out.len = 0;
 }
 
-void oar_batch_run(struct oar_thread *t)
+void oar_batch_end_left(struct oar_thread *t)
+{
+    struct oar_conn *c = t->running;
+    c->first->counted = true; /* it waits, as in the pool */
+    t->in_flight++;
+    t->entered = false;
+    t->app_is_busy = true;
+    OAR_SET(t->slot->route, 0);
+    if (oar_list_empty(&c->dirty)) {
+        oar_conn_continue(c);
+    }
+    oar_batch_flush(t);
+    OAR_SET(t->slot->phase, OAR_PHASE_WAIT);
+}
+
+bool oar_batch_run(struct oar_thread *t)
 {
     uint64_t deadline = 0;
     int count = 0;
@@ -98,13 +119,18 @@ void oar_batch_run(struct oar_thread *t)
     notify(t);
     while (!spent && (l = oar_list_pop(&t->ready))) {
         struct oar_conn *c = OAR_CONTAINER_OF(l, struct oar_conn, ready);
-        while (!spent && c->first && c->first->state == OAR_REQ_READY && run_first(t, c)) {
+        enum ran ran = RAN_ON;
+        while (!spent && c->first && c->first->state == OAR_REQ_READY &&
+               (ran = run_first(t, c)) == RAN_ON) {
             count++;
             if (count % 8 == 0) {
                 uint64_t now = oar_now_ns();
                 deadline = deadline ? deadline : now + OAR_BATCH_USEC * 1000u;
                 spent = count >= OAR_BATCH_REQUESTS || now > deadline;
             }
+        }
+        if (OAR_UNLIKELY(ran == RAN_LEFT)) {
+            return false;
         }
         bool more = c->first && c->first->state == OAR_REQ_READY;
         if (more && spent && !oar_conn_has_much(c)) {
@@ -116,6 +142,7 @@ void oar_batch_run(struct oar_thread *t)
     leave(t);
     oar_batch_flush(t);
     OAR_SET(t->slot->phase, OAR_PHASE_WAIT);
+    return true;
 }
 
 void oar_batch_take_done(struct oar_thread *t)

@@ -134,8 +134,10 @@ static double within_drain(struct oar_thread *t, double timeout)
     return timeout < 0 ? grace : OAR_MIN(timeout, grace);
 }
 
-/* One round: true, if handlers may have run. They run at most once a round, after the wait. */
-static bool run_round(struct oar_thread *t, double timeout)
+enum round { ROUND_QUIET, ROUND_RAN, ROUND_LEFT };
+
+/* One round. RAN: handlers may have run. They run at most once a round, after the wait. */
+static enum round run_round(struct oar_thread *t, double timeout)
 {
     drain_if_told(t);
     take_done(t);
@@ -145,10 +147,9 @@ static bool run_round(struct oar_thread *t, double timeout)
     drain_if_told(t);
     take_done(t);
     if (oar_list_empty(&t->ready) && oar_list_empty(&t->dirty) && oar_list_empty(&t->notices)) {
-        return false;
+        return ROUND_QUIET;
     }
-    oar_batch_run(t);
-    return true;
+    return oar_batch_run(t) ? ROUND_RAN : ROUND_LEFT;
 }
 
 /* Rounds whose handlers leave nothing to the application's loop follow each other without it: the
@@ -163,7 +164,11 @@ static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fir
     t->poll.woken = false;
     while (again) {
         t->app_is_busy = false;
-        again = run_round(t, left) && timeout != 0 && !t->app_is_busy && !t->poll.woken &&
+        enum round round = run_round(t, left);
+        if (OAR_UNLIKELY(round == ROUND_LEFT)) {
+            return OAR_POLL_LEFT;
+        }
+        again = round == ROUND_RAN && timeout != 0 && !t->app_is_busy && !t->poll.woken &&
                 oar_list_empty(&t->poll.fired) && !t->worker->draining;
         double elapsed = ev_now(t->ev) - began;
         left = timeout < 0 ? timeout : timeout - elapsed;
@@ -220,6 +225,24 @@ static void host_retire(struct oar_thread *t)
     }
 }
 
+void oar_thread_driven_here(struct oar_thread *t)
+{
+    t->self = pthread_self();
+    t->entered = false;
+}
+
+void oar_thread_taken(struct oar_thread *t, void *app_state)
+{
+    t->app_state = app_state;
+    oar_thread_driven_here(t);
+    oar_batch_end_left(t);
+}
+
+static struct oar_driver *host_driver(struct oar_thread *t)
+{
+    return &t->driver;
+}
+
 static struct oar_slot *host_slot(struct oar_thread *t)
 {
     return t->slot;
@@ -253,6 +276,10 @@ const struct oar_host oar_host = {
     .retire = host_retire,
     .hold = host_hold,
     .slot = host_slot,
+    .driver = host_driver,
+    .wait_for_home = oar_relay_wait_for_home,
+    .home_waits = oar_relay_home_waits,
+    .give_home = oar_relay_give_home,
     .origin = host_origin,
     .log = oar_log,
     .log_text = oar_log_text,

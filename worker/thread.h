@@ -11,6 +11,7 @@
 #include "worker/app.h"
 #include "worker/origin.h"
 #include "worker/poll.h"
+#include "worker/relay.h"
 
 /* Deadlines of one kind have one duration, so a list in order of entry is in order of expiry:
  * entering, leaving and finding the next are O(1), whatever the number of connections. */
@@ -39,6 +40,7 @@ struct oar_worker {
     _Atomic int draining;
     struct oar_thread *threads;
     int n_threads;
+    struct oar_relay relay;
 };
 
 struct oar_thread {
@@ -46,7 +48,12 @@ struct oar_thread {
     struct ev_loop *ev; /* poll's */
     struct oar_worker *worker;
     struct oar_slot *slot;
-    void *app_state; /* app->thread_start's */
+    struct oar_driver driver; /* whose all below is, but for what any thread may touch */
+    void *app_state;          /* of the driving thread: app->thread_start's, or spare_start's */
+    void *home_state;         /* app->thread_start's */
+    struct oar_seat home;     /* the loop's own thread, when it waits for its loop */
+    _Atomic bool home_waits;
+    struct oar_conn *running; /* its first request is in a handler on the driving thread */
     int index;
     bool accepting;
     bool entered;         /* the batch holds the interpreter */
@@ -86,6 +93,11 @@ void oar_thread_free(struct oar_thread *t);
 extern const struct oar_host oar_host;
 /* Any thread. */
 void oar_thread_wake(struct oar_thread *t);
+/* The calling thread has taken the loop from one that stays in a handler: it ends the batch that
+ * was left. */
+void oar_thread_taken(struct oar_thread *t, void *app_state);
+/* The calling thread drives the loop from now on. */
+void oar_thread_driven_here(struct oar_thread *t);
 
 /* accept.c */
 void oar_accept_start(struct oar_thread *t);
@@ -95,7 +107,10 @@ void oar_accept_stop(struct oar_thread *t);
 void oar_timeout_init(struct oar_thread *t);
 
 /* batch.c */
-void oar_batch_run(struct oar_thread *t);
+/* false: the loop was taken over in a handler; it must not be touched. */
+bool oar_batch_run(struct oar_thread *t);
+/* What the thread that was left cannot do any more. */
+void oar_batch_end_left(struct oar_thread *t);
 void oar_batch_take_done(struct oar_thread *t);
 /* Writes what the connections have to say. May queue connections for the next batch. */
 void oar_batch_flush(struct oar_thread *t);

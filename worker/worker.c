@@ -45,6 +45,7 @@ static enum oar_status begin(struct oar_thread *t, struct oar_err *err)
         return oar_err_set(err, "cannot make an event loop: %s", strerror(errno));
     }
     enum oar_status status = t->worker->app->thread_start(t, t->index, &t->app_state, err);
+    t->home_state = t->app_state;
     t->self = pthread_self();
     if (status == OAR_OK) {
         oar_accept_start(t);
@@ -61,8 +62,8 @@ static void *thread_main(void *argument)
     enum oar_status status = begin(start.thread, &err);
     report(start.starting, status, &err);
     if (status == OAR_OK) {
-        start.thread->worker->app->thread_run(start.thread->app_state);
-        start.thread->worker->app->thread_stop(start.thread->app_state);
+        start.thread->worker->app->thread_run(start.thread->home_state);
+        start.thread->worker->app->thread_stop(start.thread->home_state);
     }
     return NULL;
 }
@@ -99,7 +100,9 @@ static enum oar_status serve(struct oar_worker *w, const struct oar_worker_args 
     for (int i = 0; i < w->n_threads; i++) {
         oar_thread_init(&w->threads[i], w, i);
     }
-    if (oar_watchdog_start(w, args, err) != OAR_OK || start_others(w, ids, err) != OAR_OK ||
+    uint32_t most = (uint32_t)(w->config->pool_threads ? w->config->pool_threads : OAR_POOL_AUTO);
+    if (oar_watchdog_start(w, args, err) != OAR_OK ||
+        oar_relay_start(&w->relay, w, most, err) != OAR_OK || start_others(w, ids, err) != OAR_OK ||
         begin(&w->threads[0], err) != OAR_OK) {
         return OAR_ERR;
     }
@@ -107,11 +110,12 @@ static enum oar_status serve(struct oar_worker *w, const struct oar_worker_args 
     if (write(args->control_fd, &ready, 1) != 1) {
         return oar_err_set(err, "cannot tell the master: %s", strerror(errno));
     }
-    w->app->thread_run(w->threads[0].app_state);
+    w->app->thread_run(w->threads[0].home_state);
     for (int i = 1; i < w->n_threads; i++) { /* all threads end before the interpreter does */
         pthread_join(ids[i], NULL);
     }
-    w->app->thread_stop(w->threads[0].app_state);
+    w->app->thread_stop(w->threads[0].home_state);
+    oar_relay_stop(&w->relay);
     w->app->stop();
     oar_watchdog_stop(); /* not before: the interpreter's end may hang when the master dies */
     for (int i = 0; i < w->n_threads; i++) {

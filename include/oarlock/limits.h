@@ -26,6 +26,8 @@
 /* One acquisition of the interpreter serves at most this many requests or microseconds. */
 #define OAR_BATCH_REQUESTS 64
 #define OAR_BATCH_USEC 200
+/* Threads of --pool-threads auto, at most: what Starlette gives a process. */
+#define OAR_POOL_AUTO 40
 /* Slots of the scoreboard: workers x threads. */
 #define OAR_MAX_WORKERS 512
 #define OAR_MAX_THREADS 256

@@ -1,8 +1,12 @@
 """The life of one event-loop thread: its loop, its lifespan, the task that serves, and the end of all of them."""
 
 import asyncio
+import sys
 import threading
+import time
 import traceback
+from asyncio import events
+from asyncio.constants import DEBUG_STACK_DEPTH
 from collections.abc import Awaitable, Iterable
 from contextvars import Context
 from typing import Any
@@ -166,6 +170,35 @@ def thread_run(loop: asyncio.AbstractEventLoop) -> None:
                     "error", f"the event loop was left by an exception; the loop goes on\n{traceback.format_exc()}"
                 )
     root.result()
+
+
+def drive(loop: asyncio.AbstractEventLoop) -> bool:
+    """Drives a loop whose own thread stays in a handler, on a spare thread. True: the loop was taken over again.
+
+    Does what BaseEventLoop.run_forever does for its thread, but never ends because of loop.stop(): that is for the
+    loop's own thread to see, which has the loop back when this returns False.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    any_loop: Any = loop  # what follows is private to asyncio, as in run_forever
+    any_loop._thread_id = threading.get_ident()
+    sys.set_asyncgen_hooks(firstiter=any_loop._asyncgen_firstiter_hook, finalizer=any_loop._asyncgen_finalizer_hook)
+    if loop.get_debug():
+        sys.set_coroutine_origin_tracking_depth(DEBUG_STACK_DEPTH)
+    events._set_running_loop(loop)
+    try:
+        while not native.home_waits():
+            try:
+                any_loop._run_once()
+                if any_loop._stopping:  # rounds do not wait then; what may end the loop is its own thread alone
+                    time.sleep(0.001)
+            except native.TakenOver:
+                return True
+            except BaseException:
+                native.log("error", f"a callback on the event loop raised; the loop goes on\n{traceback.format_exc()}")
+        return False
+    finally:
+        events._set_running_loop(None)
+        sys.set_asyncgen_hooks(*hooks)
 
 
 def thread_stop(loop: asyncio.AbstractEventLoop) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from oarlock import _gil, _imports, _life, _manifest
 from oarlock._errors import own_frames
-from oarlock._life import lifespan_start, thread_drained, thread_run, thread_start, thread_stop
+from oarlock._life import drive, lifespan_start, thread_drained, thread_run, thread_start, thread_stop
 from oarlock._native import native
 from oarlock.app import App
 from oarlock.exceptions import LoadError
@@ -17,6 +17,7 @@ from oarlock.requests import Request
 __all__ = [
     "awaited",
     "describe",
+    "drive",
     "lifespan_start",
     "load",
     "process_start",

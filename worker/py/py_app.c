@@ -98,7 +98,7 @@ static enum oar_status py_start(const struct oar_app_args *args, struct oar_err 
     }
     bool needs_pool = false;
     for (int i = 0; i < oar_py.n_handlers; i++) {
-        needs_pool = needs_pool || oar_py.handlers[i].in_pool;
+        needs_pool = needs_pool || !oar_py.handlers[i].is_async;
     }
     if (status == OAR_OK) { /* while there is no other thread */
         oar_py_share();
@@ -139,6 +139,8 @@ static enum oar_status py_thread_start(struct oar_thread *host, int index, void 
     }
     t->host = host;
     t->home = host;
+    t->owner = t;
+    t->driver = oar_py.args->host->driver(host);
     t->index = index;
     if (index == 0) {
         oar_py.first_thread = host;
@@ -284,6 +286,9 @@ const struct oar_app *oar_bridge(uint32_t abi)
         .call = oar_py_call,
         .notify = oar_py_notify,
         .leave = py_leave,
+        .spare_start = oar_py_spare_start,
+        .spare_drive = oar_py_spare_drive,
+        .spare_stop = oar_py_spare_stop,
     };
     return abi == OAR_BRIDGE_ABI ? &app : NULL;
 }

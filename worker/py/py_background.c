@@ -96,7 +96,7 @@ static PyObject *has_pool(PyObject *module, PyObject *unused)
 
 static PyObject *submit(PyObject *module, PyObject *args)
 {
-    struct oar_py_job job = {.from = oar_py_here};
+    struct oar_py_job job = {.from = oar_py_here ? oar_py_here->owner : NULL};
     (void)module;
     if (!PyArg_ParseTuple(args, "OO", &job.call, &job.deliver)) {
         return NULL;
@@ -154,6 +154,8 @@ PyMethodDef oar_py_server_methods[] = {
      "submit(call, deliver, /)\n--\n\nCall it in the pool, then deliver(result, exception). False: the "
      "queue is full."},
     {"gil_is_on", gil_is_on, METH_NOARGS, "gil_is_on()\n--\n\nAn extension has turned it on."},
+    {"home_waits", oar_py_spare_home_waits, METH_NOARGS,
+     "home_waits()\n--\n\nIs a spare thread to give the event loop back to its own thread?"},
     {"is_serving", is_serving, METH_NOARGS, "is_serving()\n--\n\nAre there event loops?"},
     {"grace", grace, METH_NOARGS, "grace()\n--\n\nSeconds of --graceful-timeout that are left."},
     {"retire", retire, METH_NOARGS, "retire()\n--\n\nThe worker drains, and is replaced."},

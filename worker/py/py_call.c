@@ -129,6 +129,14 @@ static enum oar_call start_async(struct oar_py_thread *t, struct oar_request *r,
     return call;
 }
 
+/* A `def` on the driving thread: pinned there, or quick; and somebody is there to take the loop over.
+ * Without the relay (--blocking-threshold 0) a pinned one runs here unprotected. */
+static bool runs_here(const struct oar_py_thread *t, const struct oar_py_handler *h)
+{
+    bool wanted = !h->is_async && (!h->in_pool || (h->place && oar_py_place_here(h)));
+    return wanted && (oar_driver_may_enter(t->driver) || (!h->in_pool && !t->driver->signs));
+}
+
 enum oar_call oar_py_call(void *thread, struct oar_request *r)
 {
     struct oar_py_thread *t = thread;
@@ -140,9 +148,8 @@ enum oar_call oar_py_call(void *thread, struct oar_request *r)
             oar_py.args->host->drop(x);
         }
     }
-    if (h->place && oar_py_place_here(h)) {
-        oar_py_place_run_here(t, r);
-        return OAR_CALL_DONE;
+    if (runs_here(t, h)) {
+        return oar_py_place_run_here(t, r);
     }
     if (OAR_UNLIKELY(t->hides_loop)) {
         oar_py_show_loop(t);
@@ -150,13 +157,9 @@ enum oar_call oar_py_call(void *thread, struct oar_request *r)
     if (h->is_async) {
         return start_async(t, r, h);
     }
-    if (h->in_pool) {
-        if (oar_py_pool_submit(t, &(struct oar_py_job){.request = r, .from = t})) {
-            return OAR_CALL_PENDING;
-        }
-        oar_py_respond_plain(r, 503);
-        return OAR_CALL_DONE;
+    if (oar_py_pool_submit(t, &(struct oar_py_job){.request = r, .from = t->owner})) {
+        return OAR_CALL_PENDING;
     }
-    oar_py_run(t, r);
+    oar_py_respond_plain(r, 503);
     return OAR_CALL_DONE;
 }

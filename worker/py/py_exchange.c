@@ -341,10 +341,10 @@ static int start_async(struct oar_py_thread *t, struct oar_exchange *x, PyObject
 static int start_plain(struct oar_py_thread *t, struct oar_py_pump *p)
 {
     if (!t->host) {
-        t->pump = *p;
+        t->pump = *p; /* its driver, or the pool, starts it when the head is sent */
         return 0;
     }
-    if (oar_py_pool_submit(t, &(struct oar_py_job){.from = t, .pump = *p})) {
+    if (oar_py_pool_submit(t, &(struct oar_py_job){.from = t->owner, .pump = *p})) {
         return 0;
     }
     if (p->background) {

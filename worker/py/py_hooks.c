@@ -13,7 +13,7 @@
 #define TRIED_MOST 13 /* 3.13 is the first version that the bridge compiles for */
 
 static PyObject *original_current_task, *original_all_tasks; /* owned, for the process's life */
-_Thread_local struct oar_py_thread *oar_py_here;
+_Thread_local struct oar_py_thread *oar_py_here __attribute__((tls_model("initial-exec")));
 
 bool oar_py_hooks_tried(void)
 {

@@ -101,6 +101,8 @@ PyObject *oar_py_poller_wait(PyObject *poller, double timeout, bool nested);
 bool oar_py_poller_is_inside(PyObject *poller);
 /* Any thread. */
 void oar_py_poller_wake(PyObject *poller);
+/* The thread that drives the loop from now on; called by it, or by the one that hands over. */
+void oar_py_poller_set_thread(PyObject *poller, struct oar_py_thread *driver);
 /* The server's thread ends: lets go of it, whoever still refers to the poller. */
 void oar_py_poller_leave(PyObject *poller);
 

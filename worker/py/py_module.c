@@ -69,9 +69,19 @@ static int add_types(PyObject *module)
     return rc;
 }
 
+/* Ends a spare thread's driving: no `except Exception` of an application is in its way. */
+static int add_exceptions(PyObject *module)
+{
+    oar_py.taken_over = PyErr_NewExceptionWithDoc("_oarlock.TakenOver",
+                                                  "Another thread drives this event loop now.",
+                                                  PyExc_BaseException, NULL);
+    return oar_py.taken_over ? PyModule_AddObjectRef(module, "TakenOver", oar_py.taken_over) : -1;
+}
+
 static int execute(PyObject *module)
 {
-    return add_types(module) == 0 && PyModule_AddFunctions(module, oar_py_server_methods) == 0 &&
+    return add_types(module) == 0 && add_exceptions(module) == 0 &&
+                   PyModule_AddFunctions(module, oar_py_server_methods) == 0 &&
                    PyModule_AddFunctions(module, oar_py_tasks_methods) == 0 &&
                    oar_py_tasks_init() == 0 && oar_py_loop_init() == 0 &&
                    PyModule_AddIntConstant(module, "ABI", OAR_BRIDGE_ABI) == 0 &&

@@ -64,34 +64,24 @@ void oar_py_place_run(struct oar_py_thread *t, struct oar_request *r)
     uint64_t before = h->place ? oar_now_ns() : 0;
     oar_py_run(t, r);
     if (h->place) {
-        ran(h, r, oar_now_ns() - before, t->host != NULL);
+        ran(h, r, oar_now_ns() - before, t->driver != NULL);
     }
 }
 
-/* Hidden once for all the `def`s that follow each other in a batch. */
-static int hide_loop(struct oar_py_thread *t)
+enum oar_call oar_py_place_run_here(struct oar_py_thread *t, struct oar_request *r)
 {
-    PyObject *none = PyObject_CallOneArg(oar_py.set_running_loop, Py_None);
-    t->hides_loop = none != NULL;
-    Py_XDECREF(none);
-    return none ? 0 : -1;
-}
-
-void oar_py_show_loop(struct oar_py_thread *t)
-{
-    PyObject *none = PyObject_CallOneArg(oar_py.set_running_loop, t->loop);
-    t->hides_loop = !none;
-    if (!none) {
-        PyErr_WriteUnraisable(t->loop);
-    }
-    Py_XDECREF(none);
-}
-
-void oar_py_place_run_here(struct oar_py_thread *t, struct oar_request *r)
-{
-    if (!t->hides_loop && hide_loop(t) != 0) {
+    if (!oar_py_inside_begin(t)) {
         oar_py_respond_error(t, r);
-        return;
+        return OAR_CALL_DONE;
     }
+    t->failed = false;
     oar_py_place_run(t, r);
+    if (OAR_LIKELY(oar_py_inside_end(t))) {
+        if (OAR_UNLIKELY(t->failed)) {
+            OAR_ADD(oar_py.args->host->slot(t->host)->handler_errors, 1);
+        }
+        return OAR_CALL_DONE;
+    }
+    oar_py_pool_deliver(t, r);
+    return OAR_CALL_LEFT;
 }

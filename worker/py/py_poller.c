@@ -26,7 +26,7 @@ struct watched {
 struct poller {
     PyObject_HEAD
     struct oar_thread *host;      /* borrowed, longer alive than any Python; NULL: own loop */
-    struct oar_py_thread *thread; /* borrowed; NULL: own loop, or the thread has ended */
+    struct oar_py_thread *thread; /* borrowed: that drives; NULL: own loop, or it has ended */
     struct oar_poll own;
     struct watched *by_fd;
     int size;
@@ -39,7 +39,7 @@ PyObject *oar_py_poller_new(struct oar_py_thread *t)
     struct poller *p = (struct poller *)type->tp_alloc(type, 0);
     if (p) {
         p->thread = t;
-        p->host = t->host;
+        p->host = t->home;
         p->nested_wake = -1;
     }
     return (PyObject *)p;
@@ -93,16 +93,40 @@ static PyObject *keys_of(const struct poller *p, const struct oar_fired *fired, 
     return list;
 }
 
+void oar_py_poller_set_thread(PyObject *self, struct oar_py_thread *driver)
+{
+    ((struct poller *)self)->thread = driver;
+}
+
 /* The loop's root task ends the loop (oarlock._worker). */
 static int tell_if_drained(struct oar_py_thread *t)
 {
-    if (OAR_LIKELY(!t->serves || !oar_py.args->host->stopping(t->host))) {
+    if (OAR_LIKELY(!t->owner->serves || !oar_py.args->host->stopping(t->home))) {
         return 0;
     }
     PyObject *none = PyObject_CallMethod(oar_py.worker, "thread_drained", "O", t->loop);
-    t->serves = !none; /* it is told again after a failure */
+    t->owner->serves = !none; /* it is told again after a failure */
     Py_XDECREF(none);
     return none ? 0 : -1;
+}
+
+/* The loop was taken over while this thread was in a handler. A spare has no more to do with it; the
+ * loop's own thread waits for it below its run_forever. Attached on return. -1: exception set. */
+static int after_loss(struct oar_py_thread *t)
+{
+    t->in_batch = false;
+    if (t->is_spare) {
+        PyEval_RestoreThread(t->state);
+        PyErr_SetNone(oar_py.taken_over);
+        return -1;
+    }
+    oar_py_spare_wait_for_home(t);
+    oar_py_attach(t);
+    oar_py_show_loop(t);
+    PyObject *id = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    int rc = id ? PyObject_SetAttrString(t->loop, "_thread_id", id) : -1;
+    Py_XDECREF(id);
+    return rc;
 }
 
 static PyObject *wait_in_server(struct poller *p, double timeout)
@@ -110,9 +134,13 @@ static PyObject *wait_in_server(struct poller *p, double timeout)
     struct oar_fired fired[OAR_FIRED_AT_ONCE];
     struct oar_py_thread *t = p->thread;
     t->timers_seen = oar_py_loop_timers(t->loop);
-    PyEval_SaveThread();
+    t->state = PyEval_SaveThread();
     int n = oar_py.args->host->poll(p->host, timeout, fired, OAR_FIRED_AT_ONCE);
-    oar_py_attach(t);
+    if (OAR_LIKELY(n != OAR_POLL_LEFT)) {
+        oar_py_attach(t);
+    } else if (after_loss(t) != 0) {
+        return NULL;
+    }
     PyObject *list = keys_of(p, fired, n);
     if (list && tell_if_drained(t) != 0) {
         Py_CLEAR(list);

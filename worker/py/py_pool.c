@@ -19,7 +19,7 @@
 #else
 #define FREE_THREADED 0
 #endif
-#define AUTO_THREADS 40    /* what Starlette gives a process */
+#define AUTO_THREADS OAR_POOL_AUTO
 #define AUTO_EAGER 4       /* a core: so many may compute, and are made without asking */
 #define SCOUT_NS 50000000u /* how long the scout looks before it says that threads wait */
 
@@ -127,14 +127,34 @@ static void call(struct oar_py_thread *t, struct oar_py_job *job)
     t->context = job->from->context; /* borrowed for the call: each handler copies it */
     t->loop = job->from->loop;       /* borrowed: where its async iterators run */
     t->lifespan_state = job->from->lifespan_state; /* borrowed */
-    t->home = job->from->host;
+    t->home = job->from->home;
     oar_py_place_run(t, job->request);
     t->state = PyEval_SaveThread();
     detach_bytes(t, job->request);
-    oar_py.args->host->respond_elsewhere(job->from->host, job->request);
+    oar_py.args->host->respond_elsewhere(job->from->home, job->request);
     PyEval_RestoreThread(t->state);
     job->pump = t->pump;
     t->pump = (struct oar_py_pump){0};
+}
+
+void oar_py_pool_deliver(struct oar_py_thread *t, struct oar_request *r)
+{
+    struct oar_py_pump pump = t->pump;
+    t->pump = (struct oar_py_pump){0};
+    struct oar_py_thread *from = t->owner;
+    t->state = PyEval_SaveThread();
+    detach_bytes(t, r);
+    oar_py.args->host->respond_elsewhere(t->home, r);
+    if (pump.exchange &&
+        !oar_py_pool_submit(from, &(struct oar_py_job){.from = from, .pump = pump})) {
+        PyEval_RestoreThread(t->state);
+        oar_py.args->host->end(pump.exchange, false);
+        if (pump.background) {
+            oar_py.args->host->hold(t->home, -1);
+        }
+        oar_py_pump_clear(&pump);
+        t->state = PyEval_SaveThread();
+    }
 }
 
 /* The outcome is delivered when no frame of the call is left: another thread will look at the
@@ -183,7 +203,7 @@ static void *pool_thread(void *argument)
         }
         if (job.pump.exchange) {
             t.loop = job.from->loop; /* borrowed */
-            t.home = job.from->host;
+            t.home = job.from->home;
             oar_py_pump(&t, &job.pump);
         }
         if (job.call) {
@@ -346,7 +366,7 @@ bool oar_py_pool_submit(struct oar_py_thread *t, const struct oar_py_job *job)
     }
     pthread_mutex_unlock(&pool.lock);
     if (room) {
-        struct oar_slot *slot = oar_py.args->host->slot(t->host);
+        struct oar_slot *slot = oar_py.args->host->slot(t->home);
         OAR_ADD(slot->pool_calls, 1);
     }
     return room;

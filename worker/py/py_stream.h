@@ -53,6 +53,9 @@ bool oar_py_pool_submit(struct oar_py_thread *t, const struct oar_py_job *job);
 const struct oar_rt_route *oar_py_pool_suspect(uint64_t since);
 /* Ends and joins the threads; call detached. */
 void oar_py_pool_stop(void);
+/* Delivers the response of a thread that does not drive, and starts the pump that came with it.
+ * Detached on return. */
+void oar_py_pool_deliver(struct oar_py_thread *t, struct oar_request *r);
 
 /* py_background.c: what the handler's parameter collected, or `response` (NULL: none) carries.
  * Counted, so that a drain waits. New reference; NULL: nothing. */

@@ -12,9 +12,8 @@
 /* The done callback: called by asyncio with the task. */
 struct completion {
     PyObject_HEAD
-    struct oar_py_thread *thread; /* borrowed: lives as long as its loop */
-    struct oar_request *request;  /* borrowed; NULL once it is answered */
-    PyObject *context;            /* owned: the handler's, for what it streams */
+    struct oar_request *request; /* borrowed; NULL once it is answered */
+    PyObject *context;           /* owned: the handler's, for what it streams */
     /* owned until it is done: asyncio itself holds tasks weakly, and one that waits for what only it
      * refers to would be collected. The collector does not look into a completion. */
     PyObject *task;
@@ -48,7 +47,7 @@ static PyObject *completion_call(PyObject *self, PyObject *args, PyObject *kwarg
         if (c->cancels) {
             oar_py_disarm_cancel(r);
         }
-        take_result(c->thread, r, task, c->context);
+        take_result(oar_py_here, r, task, c->context); /* whoever drives the loop by now */
         oar_py.args->host->respond(r);
         Py_CLEAR(c->task);
     }
@@ -77,8 +76,7 @@ PyType_Spec oar_py_completion_spec = {
 };
 
 /* The response will come when the task ends. -1: exception set. */
-static int respond_later(struct oar_py_thread *t, struct oar_request *r, PyObject *task,
-                         PyObject *context)
+static int respond_later(struct oar_request *r, PyObject *task, PyObject *context)
 {
     bool on_gone = r->route->flags & OAR_ROUTE_CANCEL;
     PyTypeObject *type = (PyTypeObject *)oar_py_completion_type;
@@ -86,7 +84,6 @@ static int respond_later(struct oar_py_thread *t, struct oar_request *r, PyObjec
     if (!c) {
         return -1;
     }
-    c->thread = t;
     c->request = r;
     c->context = Py_NewRef(context);
     c->cancels = on_gone || oar_py.args->config->handler_timeout > 0;
@@ -112,7 +109,7 @@ static enum oar_call follow(struct oar_py_thread *t, struct oar_request *r, PyOb
     PyObject *done = PyObject_CallMethodNoArgs(task, oar_py.str_done);
     if (done && Py_IsTrue(done)) {
         take_result(t, r, task, context);
-    } else if (done && respond_later(t, r, task, context) == 0) {
+    } else if (done && respond_later(r, task, context) == 0) {
         call = OAR_CALL_PENDING;
     } else {
         oar_py_respond_error(t, r);
