@@ -47,6 +47,7 @@ enum oar_waiter {
     OAR_WAIT_ROOM,    /* room for response bytes */
     OAR_WAIT_GONE,    /* nobody reads the response */
     OAR_WAIT_OVERDUE, /* --handler-timeout has passed; the client has its 504 */
+    OAR_WAIT_LEFT,    /* the client has gone, or at least sends no more (FIN) */
     OAR_WAITERS,
 };
 
@@ -76,7 +77,10 @@ struct oar_host {
     enum oar_room (*write)(struct oar_exchange *x, const char *bytes, size_t len, bool wait);
     /* The handler is done with a streamed response; !ok: it failed, the client must notice. */
     void (*end)(struct oar_exchange *x, bool ok);
-    bool (*is_gone)(struct oar_exchange *x);
+    bool (*is_gone)(struct oar_exchange *x); /* nobody reads the response */
+    /* Likewise, or the client has sent FIN: what most clients do when they leave. It may have closed
+     * one half only, so a response is still sent. */
+    bool (*has_left)(struct oar_exchange *x);
     /* Keeps `waiter` until what it waits for is so: then app->notify is called. false: it is so
      * already, or the place is taken. */
     bool (*arm)(struct oar_exchange *x, enum oar_waiter which, void *waiter);

@@ -52,6 +52,9 @@ static bool run_first(struct oar_thread *t, struct oar_conn *c)
         }
         OAR_SET(t->slot->route, (uint32_t)(r->route - oar_rt_routes(t->worker->routes)) + 1);
         r->state = OAR_REQ_RUNNING;
+        if (OAR_UNLIKELY(c->half_closed)) {
+            oar_conn_half_closed(c);
+        }
         if (OAR_UNLIKELY(r->timing != NULL)) {
             oar_timing_called(t, r);
         }
@@ -62,6 +65,7 @@ static bool run_first(struct oar_thread *t, struct oar_conn *c)
     } else {
         r->counted = true;
         t->in_flight++;
+        oar_timed_set(t, &r->overdue, OAR_DL_HANDLER);
     }
     return result == OAR_CALL_DONE && !oar_conn_has_much(c);
 }
@@ -114,6 +118,7 @@ void oar_batch_run(struct oar_thread *t)
         }
     }
     leave(t);
+    oar_thread_look_at_clock(t); /* no client pays for the time that handlers took */
     oar_batch_flush(t);
     OAR_SET(t->slot->phase, OAR_PHASE_WAIT);
 }

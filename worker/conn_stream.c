@@ -19,6 +19,7 @@ void oar_stream_begin(struct oar_conn *c, struct oar_request *r)
     struct oar_thread *t = c->t;
     struct oar_exchange *x = oar_exchange_of(r); /* the application has made it */
     r->state = OAR_REQ_STREAMING;
+    oar_timed_clear(&r->overdue);
     if (!r->counted) {
         r->counted = true;
         t->in_flight++;
@@ -166,7 +167,7 @@ void oar_conn_abandon(struct oar_conn *c, enum oar_rule rule)
     oar_conn_count(t->slot, status);
     oar_conn_head(c, &answer, true);
     c->abandoned = c->close_after = c->refused = true;
-    c->head_partial = false;
+    oar_timed_clear(&running->overdue);
     oar_conn_stop_reading(c);
     if (x) {
         oar_exchange_gone(x, rule == OAR_RULE_HANDLER_DEADLINE);

@@ -107,6 +107,15 @@ void oar_exchange_gone(struct oar_exchange *x, bool overdue)
     notice(x, any);
 }
 
+void oar_exchange_half_closed(struct oar_exchange *x)
+{
+    pthread_mutex_lock(&x->lock);
+    x->half_closed = true;
+    bool any = changed(x);
+    pthread_mutex_unlock(&x->lock);
+    notice(x, any);
+}
+
 void oar_exchange_sent(struct oar_exchange *x, size_t unsent)
 {
     pthread_mutex_lock(&x->lock);
@@ -255,6 +264,14 @@ bool oar_exchange_is_gone(struct oar_exchange *x)
     return gone;
 }
 
+bool oar_exchange_has_left(struct oar_exchange *x)
+{
+    pthread_mutex_lock(&x->lock);
+    bool left = x->gone || x->half_closed;
+    pthread_mutex_unlock(&x->lock);
+    return left;
+}
+
 /* Under the lock: what the waiter waits for is so. */
 static bool is_due(const struct oar_exchange *x, enum oar_waiter which)
 {
@@ -263,6 +280,7 @@ static bool is_due(const struct oar_exchange *x, enum oar_waiter which)
     case OAR_WAIT_BODY: due = x->body.len > 0 || x->body_state != OAR_BODY_MORE; break;
     case OAR_WAIT_ROOM: due = !no_room(x); break;
     case OAR_WAIT_GONE: due = x->gone; break;
+    case OAR_WAIT_LEFT: due = x->gone || x->half_closed; break;
     case OAR_WAIT_OVERDUE: due = x->overdue; break;
     default: break;
     }

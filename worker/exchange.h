@@ -26,6 +26,7 @@ struct oar_exchange {
     size_t unsent;               /* bytes of the response that the socket has not taken */
     enum oar_body body_state;
     bool body_wanted;    /* the handler has asked for it: 100 Continue may be sent */
+    bool half_closed;    /* the client has sent FIN; maybe it still reads */
     bool gone;           /* nobody reads the response: the client left, or got another answer */
     bool overdue;        /* gone, because of --handler-timeout */
     bool ended, aborted; /* the response, by the handler */
@@ -41,6 +42,8 @@ bool oar_exchange_put_body(struct oar_exchange *x, struct oar_slice piece, bool 
 void oar_exchange_end_body(struct oar_exchange *x, enum oar_body state);
 /* Nobody will read the response any more. */
 void oar_exchange_gone(struct oar_exchange *x, bool overdue);
+/* The client sends no more: it has gone, or it has closed one half and still reads. */
+void oar_exchange_half_closed(struct oar_exchange *x);
 /* The connection has taken or sent bytes: `unsent` are left. */
 void oar_exchange_sent(struct oar_exchange *x, size_t unsent);
 /* The request is answered: the exchange, and the request's reference to it, are let go. */
@@ -58,6 +61,7 @@ enum oar_body oar_exchange_take_body(struct oar_exchange *x, struct oar_buf *int
 enum oar_room oar_exchange_write(struct oar_exchange *x, const char *bytes, size_t len, bool wait);
 void oar_exchange_end(struct oar_exchange *x, bool ok);
 bool oar_exchange_is_gone(struct oar_exchange *x);
+bool oar_exchange_has_left(struct oar_exchange *x);
 bool oar_exchange_arm(struct oar_exchange *x, enum oar_waiter which, void *waiter);
 void *oar_exchange_disarm(struct oar_exchange *x, enum oar_waiter which, bool *due);
 

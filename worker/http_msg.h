@@ -7,10 +7,17 @@
 #include <stdatomic.h>
 
 #include "oarlock/route.h"
+#include "shared/list.h"
 #include "shared/peer.h"
 
 struct oar_conn;
 struct oar_exchange;
+
+/* A place in one of the thread's lists of deadlines (worker/timeout.c). Zeroed: in none. */
+struct oar_timed {
+    struct oar_link link;
+    double expires; /* seconds of CLOCK_MONOTONIC */
+};
 
 /* Who speaks, and to what: behind proxies not the connection's peer. */
 struct oar_origin {
@@ -107,6 +114,7 @@ struct oar_request {
     struct oar_timing *timing; /* NULL: nobody asked */
     struct oar_match match; /* captured segments point into head or the arena; zeroed up to here */
     struct oar_response response;
+    struct oar_timed overdue; /* --handler-timeout, while the handler runs. The loop's thread */
 };
 
 static inline struct oar_slice oar_request_path(const struct oar_request *r)

@@ -19,6 +19,18 @@ static uint32_t part(int64_t all, int threads)
     return (uint32_t)OAR_MAX(all / threads, 1);
 }
 
+void oar_thread_look_at_clock(struct oar_thread *t)
+{
+    t->now = (double)oar_now_ns() * 1e-9;
+}
+
+/* Events, once a round, behind the wait: the clock is read for all of them. */
+static void run_pending(struct ev_loop *ev)
+{
+    oar_thread_look_at_clock(ev_userdata(ev));
+    ev_invoke_pending(ev);
+}
+
 void oar_thread_init(struct oar_thread *t, struct oar_worker *w, int index)
 {
     t->worker = w;
@@ -30,6 +42,7 @@ void oar_thread_init(struct oar_thread *t, struct oar_worker *w, int index)
         return; /* the worker refuses to start */
     }
     ev_set_userdata(t->ev, t);
+    ev_set_invoke_pending_cb(t->ev, run_pending);
     oar_list_init(&t->conns);
     oar_list_init(&t->ready);
     oar_list_init(&t->dirty);
@@ -94,7 +107,7 @@ static void wait_for_events(struct oar_thread *t, double timeout)
     oar_poll_wait(&t->poll, busy ? 0 : timeout);
 }
 
-static void take_done(struct oar_thread *t)
+void oar_thread_take_done(struct oar_thread *t)
 {
     if (OAR_UNLIKELY(atomic_load_explicit(&t->done, memory_order_relaxed) != NULL)) {
         oar_batch_take_done(t);
@@ -138,12 +151,12 @@ static double within_drain(struct oar_thread *t, double timeout)
 static bool run_round(struct oar_thread *t, double timeout)
 {
     drain_if_told(t);
-    take_done(t);
+    oar_thread_take_done(t);
     oar_batch_flush(t); /* responses of handlers that had waited leave before the thread waits */
     wait_for_events(t, within_drain(t, timeout));
     refresh_date(t);
     drain_if_told(t);
-    take_done(t);
+    oar_thread_take_done(t);
     if (oar_list_empty(&t->ready) && oar_list_empty(&t->dirty) && oar_list_empty(&t->notices)) {
         return false;
     }
@@ -157,7 +170,7 @@ static bool run_round(struct oar_thread *t, double timeout)
 static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fired, int room)
 {
     const double AT_LEAST_EVERY = 0.02; /* seconds */
-    double began = ev_now(t->ev);
+    double began = t->now;
     double left = timeout;
     bool again = true;
     t->poll.woken = false;
@@ -165,7 +178,7 @@ static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fir
         t->app_is_busy = false;
         again = run_round(t, left) && timeout != 0 && !t->app_is_busy && !t->poll.woken &&
                 oar_list_empty(&t->poll.fired) && !t->worker->draining;
-        double elapsed = ev_now(t->ev) - began;
+        double elapsed = t->now - began;
         left = timeout < 0 ? timeout : timeout - elapsed;
         again = again && elapsed < AT_LEAST_EVERY && (timeout < 0 || left > 0);
     }
@@ -246,6 +259,7 @@ const struct oar_host oar_host = {
     .write = oar_exchange_write,
     .end = oar_exchange_end,
     .is_gone = oar_exchange_is_gone,
+    .has_left = oar_exchange_has_left,
     .arm = oar_exchange_arm,
     .disarm = oar_exchange_disarm,
     .stopping = host_stopping,

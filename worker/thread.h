@@ -13,14 +13,17 @@
 #include "worker/poll.h"
 
 /* Deadlines of one kind have one duration, so a list in order of entry is in order of expiry:
- * entering, leaving and finding the next are O(1), whatever the number of connections. */
+ * entering, leaving and finding the next are O(1), whatever the number of connections. All but
+ * HANDLER belong to connections, which have one at a time: what the client has to do next.
+ * HANDLER belongs to the request that runs. */
 enum oar_deadline {
     OAR_DL_IDLE,
     OAR_DL_HEAD,
     OAR_DL_BODY,
-    OAR_DL_HANDLER,
     OAR_DL_WRITE,
     OAR_DL_LINGER,
+    OAR_DL_LOOK, /* the socket is not read: has the client gone? */
+    OAR_DL_HANDLER,
     OAR_DEADLINES
 };
 
@@ -64,8 +67,9 @@ struct oar_thread {
     size_t buffered;                         /* bytes of request bodies that are held */
     uint32_t max_connections, max_in_flight; /* this thread's part of the worker's */
     size_t max_buffered;
-    struct oar_link deadlines[OAR_DEADLINES];
-    double durations[OAR_DEADLINES];
+    double now; /* CLOCK_MONOTONIC, seconds: read after each wait and after each batch */
+    struct oar_link deadlines[OAR_DEADLINES]; /* of struct oar_timed */
+    double durations[OAR_DEADLINES];          /* seconds; 0: no deadline of this kind */
     ev_timer deadline_timer, accept_timer;
     ev_io accept[OAR_MAX_LISTENERS];
     _Atomic(struct oar_request *)
@@ -86,6 +90,10 @@ void oar_thread_free(struct oar_thread *t);
 extern const struct oar_host oar_host;
 /* Any thread. */
 void oar_thread_wake(struct oar_thread *t);
+/* Reads the clock: t->now is the present again. */
+void oar_thread_look_at_clock(struct oar_thread *t);
+/* What the pool has answered, and handlers have posted, goes to the connections. */
+void oar_thread_take_done(struct oar_thread *t);
 
 /* accept.c */
 void oar_accept_start(struct oar_thread *t);
@@ -93,6 +101,16 @@ void oar_accept_stop(struct oar_thread *t);
 
 /* timeout.c */
 void oar_timeout_init(struct oar_thread *t);
+/* From now on, in place of whatever deadline it was. */
+void oar_timed_set(struct oar_thread *t, struct oar_timed *d, enum oar_deadline kind);
+
+static inline void oar_timed_clear(struct oar_timed *d)
+{
+    if (d->link.next) {
+        oar_list_remove(&d->link);
+        d->link.next = NULL;
+    }
+}
 
 /* batch.c */
 void oar_batch_run(struct oar_thread *t);

@@ -185,7 +185,7 @@ static PyObject *exchange_end(PyObject *self, PyObject *args)
 static PyObject *get_gone(PyObject *self, void *unused)
 {
     (void)unused;
-    return PyBool_FromLong(host()->is_gone(of(self)));
+    return PyBool_FromLong(host()->has_left(of(self)));
 }
 
 /* ---- waiters ---------------------------------------------------------------------------------- */
@@ -220,9 +220,14 @@ void oar_py_notify(void *thread, struct oar_exchange *x)
 void oar_py_arm_cancel(struct oar_request *r, PyObject *task, bool on_gone)
 {
     struct oar_exchange *x = host()->exchange(r);
-    const enum oar_waiter places[] = {OAR_WAIT_OVERDUE, OAR_WAIT_GONE};
+    const enum oar_waiter places[] = {OAR_WAIT_OVERDUE, OAR_WAIT_LEFT};
     for (int i = 0; x && i < 1 + on_gone; i++) {
-        if (!host()->arm(x, places[i], Py_NewRef(task))) {
+        if (!host()->arm(x, places[i], Py_NewRef(task))) { /* it is so already */
+            PyObject *done = PyObject_CallMethod(task, "cancel", NULL);
+            if (!done) {
+                PyErr_WriteUnraisable(task);
+            }
+            Py_XDECREF(done);
             Py_DECREF(task);
         }
     }
@@ -236,7 +241,7 @@ void oar_py_disarm_cancel(struct oar_request *r)
     struct oar_exchange *x = host()->exchange(r);
     if (x) {
         Py_XDECREF((PyObject *)host()->disarm(x, OAR_WAIT_OVERDUE, NULL));
-        Py_XDECREF((PyObject *)host()->disarm(x, OAR_WAIT_GONE, NULL));
+        Py_XDECREF((PyObject *)host()->disarm(x, OAR_WAIT_LEFT, NULL));
         host()->drop(x);
     }
 }
@@ -404,7 +409,7 @@ static PyMethodDef exchange_methods[] = {
 };
 
 static PyGetSetDef exchange_getters[] = {
-    {"gone", get_gone, NULL, "Nobody reads the response any more.", NULL},
+    {"gone", get_gone, NULL, "The client has gone, or has sent FIN.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
