@@ -30,6 +30,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "worker/conn_room.h"
 #include "worker/exchange.h"
 
 static const struct {
@@ -337,5 +338,23 @@ void oar_conn_drain(struct oar_conn *c)
 {
     if (c->state == OAR_CONN_IDLE && !oar_conn_receive(c)) {
         oar_conn_close(c); /* a request that is already in the socket is served */
+    }
+}
+
+void oar_conn_evict_idle(struct oar_thread *t)
+{
+    const int TRIES = 8;
+    uint32_t before = t->n_conns;
+    for (int i = 0; i < TRIES && t->n_conns == before; i++) {
+        struct oar_link *oldest = t->deadlines[OAR_DL_IDLE].next;
+        if (oldest == &t->deadlines[OAR_DL_IDLE]) {
+            break;
+        }
+        struct oar_conn *c = OAR_CONTAINER_OF(oldest, struct oar_conn, deadline.link);
+        if (!oar_conn_receive(
+                c)) { /* else it is not idle: a request, or its end, was in the socket */
+            oar_conn_count_refusal(t->slot, OAR_RULE_EVICTED);
+            oar_conn_close(c);
+        }
     }
 }

@@ -48,6 +48,7 @@ struct oar_conn {
     struct oar_chunks chunks; /* of `reading`, when it is chunked */
     uint64_t body_left;       /* of `reading`, when it has a length */
     uint64_t body_seen;       /* bytes of `reading`'s body */
+    double body_since;        /* t->now when `reading`'s head was complete */
     uint64_t moved;           /* bytes received or sent, when the deadline was set */
     uint64_t sent;            /* bytes, ever */
     struct oar_request *first, *last;
@@ -68,6 +69,8 @@ void oar_conn_close(struct oar_conn *c);
  */
 void oar_conn_continue(struct oar_conn *c);
 void oar_conn_drain(struct oar_conn *c);
+/* The connection that has been idle for the longest time is closed, for a new one. */
+OAR_COLD void oar_conn_evict_idle(struct oar_thread *t);
 /* The client has sent FIN: handlers that ask may know. */
 OAR_COLD void oar_conn_half_closed(struct oar_conn *c);
 /* In OAR_CONN_DEAF, now and then: has it? */
@@ -77,8 +80,6 @@ OAR_COLD void oar_conn_look(struct oar_conn *c);
 /* Reads once and goes on with what came. false: there was nothing, and nothing has changed; after
  * true the connection may be gone. */
 bool oar_conn_receive(struct oar_conn *c);
-/* Whether bytes that came now could be taken. */
-bool oar_conn_has_room(const struct oar_conn *c);
 void oar_conn_parse(struct oar_conn *c);
 /* Queues a response that closes the connection, for a request that cannot be understood. */
 OAR_COLD void oar_conn_refuse(struct oar_conn *c, enum oar_rule rule);

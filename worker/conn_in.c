@@ -13,95 +13,10 @@
 #include <sys/socket.h>
 
 #include "worker/conn.h"
+#include "worker/conn_room.h"
 #include "worker/dispatch.h"
 #include "worker/exchange.h"
 #include "worker/timing.h"
-
-/* A read into less than this is not worth a call. */
-#define LEAST_ROOM 2048
-
-/* Requests behind one that is in progress wait in the input once there are enough of them. */
-static bool may_parse_more(const struct oar_conn *c)
-{
-    const struct oar_config *cfg = c->t->worker->config;
-    return !c->first ||
-           (c->n_requests < cfg->max_pipeline && !c->body_held && c->last->keep_alive &&
-            c->arena.total < (size_t)cfg->max_connection_memory);
-}
-
-/* Bytes at the start of the block that requests in progress point to. A request whose body still
- * arrives has its head in the arena; when it is the first, all before it are answered. */
-static uint32_t pinned(const struct oar_conn *c)
-{
-    return c->first && c->first != c->reading ? c->in_pin : 0;
-}
-
-static size_t biggest(const struct oar_conn *c)
-{
-    return (size_t)c->t->worker->config->max_head + OAR_BLOCK_SIZE;
-}
-
-/* What is in the block waits for more bytes, not for requests before it to be answered. */
-static bool wants_more(const struct oar_conn *c)
-{
-    return c->reading || c->head_partial || c->proxy_due ||
-           (c->in_at == c->in_len && may_parse_more(c));
-}
-
-bool oar_conn_has_room(const struct oar_conn *c)
-{
-    return !c->in || c->in_len < c->in->size || c->in_at > pinned(c) ||
-           (wants_more(c) && (pinned(c) > 0 || c->in->size < biggest(c)));
-}
-
-/* What is not parsed yet moves up to what is pinned. */
-static void slide(struct oar_conn *c)
-{
-    c->in_pin = pinned(c);
-    uint32_t by = c->in_at - c->in_pin;
-    if (by > 0) {
-        memmove(c->in->data + c->in_at - by, c->in->data + c->in_at, c->in_len - c->in_at);
-        c->in_scanned -= OAR_MIN(c->in_scanned, by);
-        c->in_len -= by;
-        c->in_at -= by;
-    }
-}
-
-/* What is not parsed yet moves to a block with more room. A block that requests in progress point
- * to stays with them, in the arena. */
-OAR_COLD static bool move_on(struct oar_conn *c)
-{
-    uint32_t tail = c->in_len - c->in_at;
-    bool usual = tail + LEAST_ROOM <= OAR_BLOCK_SIZE - sizeof(struct oar_block);
-    struct oar_block *b = usual ? oar_pool_take(&c->t->pool) : malloc(sizeof *b + biggest(c));
-    if (!b) {
-        return false;
-    }
-    if (!usual) {
-        b->next = NULL;
-        b->size = biggest(c);
-    }
-    memcpy(b->data, c->in->data + c->in_at, tail);
-    if (pinned(c) > 0) {
-        oar_arena_adopt(&c->arena, c->in);
-    } else {
-        oar_pool_give(&c->t->pool, c->in);
-    }
-    c->in_scanned -= OAR_MIN(c->in_scanned, c->in_at);
-    c->in = b;
-    c->in_len = tail;
-    c->in_at = c->in_pin = 0;
-    return true;
-}
-
-/* Makes room, as oar_conn_has_room promises, where there is little or none. false: no memory. */
-OAR_COLD static bool make_room(struct oar_conn *c)
-{
-    slide(c);
-    bool moves = c->in->size - c->in_len < LEAST_ROOM && wants_more(c) &&
-                 (pinned(c) > 0 || c->in->size < biggest(c));
-    return (moves && move_on(c)) || c->in_len < c->in->size;
-}
 
 OAR_COLD static void discard(struct oar_conn *c)
 {
@@ -137,11 +52,11 @@ bool oar_conn_receive(struct oar_conn *c)
     bool room = true;
     if (!c->in) {
         room = (c->in = oar_pool_take(&c->t->pool)) != NULL;
-    } else if (OAR_UNLIKELY(c->in->size - c->in_len < LEAST_ROOM)) {
+    } else if (OAR_UNLIKELY(c->in->size - c->in_len < OAR_LEAST_ROOM)) {
         if (!oar_conn_has_room(c)) {
             return false; /* requests in progress must be answered first; then it is watched again */
         }
-        room = make_room(c);
+        room = oar_conn_make_room(c);
     }
     if (OAR_UNLIKELY(!room)) {
         oar_log(OAR_LOG_ERROR, "no memory for a request; the connection is closed");
@@ -254,7 +169,7 @@ static struct oar_request *request_new(struct oar_conn *c, const char *head,
     r->head_len = p->head_len;
     r->method = p->method;
     r->minor = p->minor;
-    r->keep_alive = p->keep_alive;
+    r->keep_alive = p->keep_alive && c->t->keeps_alive;
     r->expects_100 = p->expects_100;
     r->chunked = p->chunked;
     r->n_fields = p->n_fields;
@@ -307,6 +222,7 @@ static bool begin_body(struct oar_conn *c, struct oar_request *r, uint64_t lengt
     c->chunks = (struct oar_chunks){0};
     c->body_left = length;
     c->body_seen = 0;
+    c->body_since = c->t->now;
     if (length > body_limit(c, r)) {
         refuse_length(c, r);
         return false;
@@ -378,6 +294,40 @@ static bool parse_head(struct oar_conn *c)
     return begin_body(c, r, parsed.content_length);
 }
 
+/* The body that is to blame when there are too many: it holds many bytes, and has held them for
+ * long. Who has just come is not to pay for who came to stay. NULL: there is none but complete ones,
+ * which are their handlers'. */
+static struct oar_conn *find_hog(struct oar_thread *t)
+{
+    struct oar_conn *hog = NULL;
+    double most = 0;
+    for (struct oar_link *l = t->conns.next; l != &t->conns; l = l->next) {
+        struct oar_conn *c = OAR_CONTAINER_OF(l, struct oar_conn, all);
+        bool collects = c->fd >= 0 && c->reading && !c->reading->streams_body;
+        double weight = collects ? (double)c->body.cap * (t->now - c->body_since + 0.001) : 0;
+        if (weight > most) {
+            most = weight;
+            hog = c;
+        }
+    }
+    return hog;
+}
+
+/* Too many bytes of bodies are held: others than `c` give theirs up. false: it is c that must. */
+OAR_COLD static bool others_give_way(const struct oar_conn *c)
+{
+    struct oar_thread *t = c->t;
+    while (t->buffered > t->max_buffered) {
+        struct oar_conn *hog = find_hog(t);
+        if (!hog || hog == c) {
+            return false;
+        }
+        oar_conn_refuse(hog, OAR_RULE_BUFFERED);
+        oar_conn_continue(hog);
+    }
+    return true;
+}
+
 /* A run of body. Bodies that arrived whole stay where they are. */
 static bool body_piece(struct oar_conn *c, struct oar_slice piece, bool whole)
 {
@@ -406,7 +356,7 @@ static bool body_piece(struct oar_conn *c, struct oar_slice piece, bool whole)
     }
     oar_buf_put(&c->body, piece.ptr, piece.len);
     c->t->buffered += c->body.cap - before;
-    if (c->body.failed || c->t->buffered > c->t->max_buffered) {
+    if (c->body.failed || (c->t->buffered > c->t->max_buffered && !others_give_way(c))) {
         oar_conn_refuse(c, c->body.failed ? OAR_RULE_MEMORY : OAR_RULE_BUFFERED);
         return false;
     }
@@ -479,6 +429,7 @@ static bool parse_proxy(struct oar_conn *c)
     if (result == OAR_PARSE_MESSAGE) {
         c->in_at += (uint32_t)used;
         c->proxy_due = false;
+        oar_peer_unmap(&c->peer);
     } else if (result == OAR_PARSE_REFUSED) {
         oar_conn_count_refusal(c->t->slot, OAR_RULE_PROXY_HEADER);
         oar_log(OAR_LOG_DEBUG, "closed a connection that does not begin with a PROXY header");
@@ -496,14 +447,14 @@ void oar_conn_parse(struct oar_conn *c)
             break;
         }
         if (c->in_at == c->in_len) { /* all is parsed: only what is pinned stays */
-            c->in_at = c->in_len = c->in_pin = pinned(c);
+            c->in_at = c->in_len = c->in_pin = oar_conn_pinned(c);
             break;
         }
         if (c->proxy_due) {
             goes_on = parse_proxy(c);
         } else if (c->reading) {
             goes_on = parse_body(c);
-        } else if (may_parse_more(c)) {
+        } else if (oar_conn_may_parse_more(c)) {
             goes_on = parse_head(c);
         } else {
             goes_on = false;

@@ -21,7 +21,9 @@ static uint32_t part(int64_t all, int threads)
 
 void oar_thread_look_at_clock(struct oar_thread *t)
 {
-    t->now = (double)oar_now_ns() * 1e-9;
+    uint64_t ns = oar_now_ns();
+    OAR_SET(t->slot->phase_since, ns);
+    t->now = (double)ns * 1e-9;
 }
 
 /* Events, once a round, behind the wait: the clock is read for all of them. */
@@ -174,6 +176,7 @@ static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fir
     double left = timeout;
     bool again = true;
     t->poll.woken = false;
+    OAR_SET(t->slot->phase, OAR_PHASE_WAIT);
     while (again) {
         t->app_is_busy = false;
         again = run_round(t, left) && timeout != 0 && !t->app_is_busy && !t->poll.woken &&
@@ -182,6 +185,7 @@ static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fir
         left = timeout < 0 ? timeout : timeout - elapsed;
         again = again && elapsed < AT_LEAST_EVERY && (timeout < 0 || left > 0);
     }
+    OAR_SET(t->slot->phase, OAR_PHASE_HANDLER); /* the application's loop: tasks, callbacks */
     return oar_poll_collect(&t->poll, fired, room);
 }
 

@@ -67,10 +67,13 @@ struct oar_thread {
     size_t buffered;                         /* bytes of request bodies that are held */
     uint32_t max_connections, max_in_flight; /* this thread's part of the worker's */
     size_t max_buffered;
-    double now; /* CLOCK_MONOTONIC, seconds: read after each wait and after each batch */
+    bool keeps_alive; /* --keep-alive is not 0 */
+    double now;       /* CLOCK_MONOTONIC, seconds: read after each wait and after each batch */
     struct oar_link deadlines[OAR_DEADLINES]; /* of struct oar_timed */
     double durations[OAR_DEADLINES];          /* seconds; 0: no deadline of this kind */
     ev_timer deadline_timer, accept_timer;
+    double share_since;  /* when `fair_share` was found; accept.c's */
+    uint32_t fair_share; /* connections that this thread may have */
     ev_io accept[OAR_MAX_LISTENERS];
     _Atomic(struct oar_request *)
         done; /* answered by the pool: pushed by any thread, taken by this one */

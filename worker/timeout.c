@@ -152,6 +152,7 @@ void oar_timeout_init(struct oar_thread *t)
     const struct oar_config *cfg = t->worker->config;
     /* Without keep-alive a connection idles only before its one request: its head is due. */
     t->durations[OAR_DL_IDLE] = cfg->keep_alive > 0 ? cfg->keep_alive : cfg->head_timeout;
+    t->keeps_alive = cfg->keep_alive > 0;
     t->durations[OAR_DL_HEAD] = cfg->head_timeout;
     t->durations[OAR_DL_BODY] = cfg->body_timeout;
     t->durations[OAR_DL_WRITE] = cfg->write_timeout;

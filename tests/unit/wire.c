@@ -4,8 +4,6 @@
 #include "tests/unit/wire.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,7 +38,6 @@ ssize_t __wrap_send(int fd, const void *bytes, size_t len, int flags);
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags);
 int __wrap_shutdown(int fd, int how);
 int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
-int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *len);
 int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout);
 
 static struct wire *of(int fd)
@@ -143,23 +140,12 @@ int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t 
     return 0;
 }
 
-int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *len)
-{
-    struct wire *w = of(fd);
-    struct tcp_info info = {.tcpi_state = w->fin ? TCP_CLOSE_WAIT : TCP_ESTABLISHED};
-    if (level != IPPROTO_TCP || name != TCP_INFO) {
-        errno = ENOPROTOOPT;
-        return -1;
-    }
-    *len = OAR_MIN(*len, (socklen_t)sizeof info);
-    memcpy(value, &info, *len);
-    return 0;
-}
-
 int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout)
 {
     (void)n, (void)timeout;
-    fds->revents = of(fds->fd)->reset ? POLLERR | POLLHUP : 0;
+    const struct wire *w = of(fds->fd);
+    fds->revents = w->reset ? POLLERR | POLLHUP : 0;
+    fds->revents |= (short)(w->fin ? fds->events & POLLRDHUP : 0);
     return fds->revents != 0;
 }
 

@@ -68,6 +68,7 @@ enum {
     WIRE_STREAMS = 2,   /* its response comes in pieces */
     WIRE_ELSEWHERE = 4, /* answers as the pool does */
     WIRE_IMPATIENT = 8, /* answers before it has read a streamed body */
+    WIRE_STALLS = 32,   /* stays for a minute on the loop's thread */
     WIRE_HOLDS = 16,    /* never answers by itself: wire_app_answer */
 };
 void wire_target(struct oar_buf *out, const char *path, const struct wire_ask *ask);

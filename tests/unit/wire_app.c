@@ -61,6 +61,7 @@ static enum oar_call call(void *state, struct oar_request *r)
     bool ok = same(&ask, 0, r->body) && r->body.len == ask.len;
     (void)state;
     wire_progress++;
+    wire_clock += ask.mode & WIRE_STALLS ? 60 : 0;
     if (streams_in || ask.mode & (WIRE_LATER | WIRE_STREAMS | WIRE_HOLDS)) {
         struct waiting *w = &waiting[n_waiting++];
         if (n_waiting == MOST_WAITING) {
