@@ -226,7 +226,9 @@ static enum oar_status start_loader(struct oar_err *err)
     ev_io_init(&m.loader_io, on_loader, m.loader.fd, EV_READ);
     ev_io_start(m.ev, &m.loader_io);
     ev_timer_init(&m.loader_timer, on_loader_timeout, m.config->load_timeout, 0.);
-    ev_timer_start(m.ev, &m.loader_timer);
+    if (m.config->load_timeout > 0) { /* 0: no limit */
+        ev_timer_start(m.ev, &m.loader_timer);
+    }
     return OAR_OK;
 }
 
@@ -352,6 +354,7 @@ static enum oar_status set_up(const struct oar_master_args *args, struct oar_err
     m = (struct master){.args = args, .config = args->config, .loader = {.fd = -1}};
     oar_policy_init(&m.policy, (int)m.config->workers, m.config->graceful_timeout,
                     m.config->load_timeout);
+    oar_config_warn(m.config);
     raise_descriptor_limit();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     signal(SIGPIPE, SIG_IGN);

@@ -23,7 +23,9 @@ static void nothing(void *unused)
 static enum oar_status collect(struct oar_loader *l, const struct oar_config *config,
                                struct oar_err *err)
 {
-    time_t end = time(NULL) + (time_t)config->load_timeout + 1;
+    const double FOR_EVER = 1e6; /* seconds; --load-timeout 0 is no limit */
+    double limit = config->load_timeout > 0 ? config->load_timeout : FOR_EVER;
+    time_t end = time(NULL) + (time_t)limit + 1;
     enum oar_status status = OAR_AGAIN;
     while (status == OAR_AGAIN) {
         struct pollfd fd = {.fd = l->fd, .events = POLLIN};

@@ -4,8 +4,8 @@ import contextlib
 import json
 import re
 import socket
-import time
 import struct
+import time
 
 import pytest
 from conftest import APPS, SLOWER, Server, run_and_fail, start, wait_until
