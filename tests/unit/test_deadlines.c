@@ -260,7 +260,8 @@ static void what_is_not_read_has_no_deadline(void **state)
     (void)state;
     wire_config.max_pipeline = 1;
     asks(i, "/hello", (struct wire_ask){.id = 1, .mode = WIRE_HOLDS});
-    for (int n = 0; n < 500; n++) { /* more than the input block takes, cut in the middle of a head */
+    for (int n = 0; n < 500;
+         n++) { /* more than the input block takes, cut in the middle of a head */
         asks(i, "/hello", (struct wire_ask){.id = 2});
     }
     sends(i, "GET /he");
@@ -273,6 +274,33 @@ static void what_is_not_read_has_no_deadline(void **state)
     const char *got = answer(i);
     assert_contains(got, "1 ok");
     assert_null(strstr(got, "HTTP/1.1 408"));
+}
+
+/* Requests in progress fill the input block, the next head has begun at its end. */
+static void a_head_across_the_end_of_the_block_is_read(void **state)
+{
+    struct oar_buf one = {0};
+    int i = client("");
+    (void)state;
+    asks(i, "/hello", (struct wire_ask){.id = 1, .mode = WIRE_HOLDS});
+    oar_buf_printf(&one, "GET /hello?2.0.0.0.0 HTTP/1.1\r\nHost: a\r\nX: %.*s\r\n\r\n", 1100,
+                   wire_pattern);
+    oar_buf_put(&one, "", 1);
+    for (int n = 0; n < 20; n++) {
+        sends(i, one.data);
+    }
+    oar_buf_free(&one);
+    passes(10);
+    assert_true(wires[i].taken == wires[i].arrived);
+    wire_app_answer(1);
+    passes(0.1);
+    const char *got = answer(i);
+    assert_null(strstr(got, "HTTP/1.1 408"));
+    for (int n = 0; n < 20; n++) {
+        got = strstr(got, "2 ok");
+        assert_non_null(got);
+        got++;
+    }
 }
 
 static void a_fin_behind_what_is_not_read_is_seen(void **state)
@@ -405,6 +433,7 @@ int main(void)
         T(a_client_that_takes_nothing_is_reset),
         T(a_ready_request_has_no_deadline),
         T(what_is_not_read_has_no_deadline),
+        T(a_head_across_the_end_of_the_block_is_read),
         T(a_fin_behind_what_is_not_read_is_seen),
         T(a_step_of_the_wall_clock_expires_nothing),
         T(time_in_handlers_is_not_the_clients),
