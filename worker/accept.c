@@ -16,14 +16,16 @@
 #define PATIENCE \
     0.010 /* seconds; half of it is the usual wait, a fifth of the 50 ms that are promised */
 #define EXHAUSTED_PAUSE 0.100
+#define STUCK 0.100
 #define ACCEPTS_A_TURN 8 /* served requests go between */
 
 /* A thread that waits for events takes a connection at once. One that has been at something else
- * for longer than PATIENCE may be stuck: nobody waits for it. */
+ * for STUCK seconds is not waited for. Not sooner: a thread that only lost its core for a moment
+ * counts, or another one, maybe a worker that has just started, would take all that comes. */
 static bool takes_connections(const struct oar_slot *s, uint64_t now)
 {
     uint64_t since = OAR_GET_NOW(s->phase_since);
-    bool late = now > since && now - since > (uint64_t)(PATIENCE * 1e9);
+    bool late = now > since && now - since > (uint64_t)(STUCK * 1e9);
     return OAR_GET_NOW(s->state) == OAR_SLOT_SERVING &&
            (OAR_GET_NOW(s->phase) == OAR_PHASE_WAIT || !late);
 }

@@ -355,6 +355,7 @@ void oar_conn_evict_idle(struct oar_thread *t)
                 c)) { /* else it is not idle: a request, or its end, was in the socket */
             oar_conn_count_refusal(t->slot, OAR_RULE_EVICTED);
             oar_conn_close(c);
+            return;
         }
     }
 }

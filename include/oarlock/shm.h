@@ -39,7 +39,7 @@ struct oar_slot {
     _Atomic uint32_t connections; /* open now: accept.c's fair share reads those of all slots */
     _Atomic uint32_t phase;       /* enum oar_phase */
     _Atomic uint32_t route;       /* index + 1 of the route whose handler runs inline; 0: none */
-    _Atomic uint64_t phase_since; /* CLOCK_MONOTONIC, ns: when the thread last looked at the clock */
+    _Atomic uint64_t phase_since; /* CLOCK_MONOTONIC, ns: the thread's last sign of life */
     char pad0[OAR_CACHE_LINE - 32];
     /* second and third line: counters since the slot's start. Writer: the thread */
     _Atomic uint64_t accepted;
