@@ -443,5 +443,6 @@ int main(void)
     };
 #undef T
     wire_setup();
+    wire_app_may_hold = true;
     return cmocka_run_group_tests_name("deadlines", tests, NULL, NULL);
 }

@@ -54,6 +54,7 @@ bool wire_round(void);
 
 /* wire_app.c: handlers whose targets say what they do. */
 extern const struct oar_app wire_app;
+extern bool wire_app_may_hold;
 const void *wire_routes(void);
 /* A handler that waits goes on a step; true: something moved. */
 bool wire_app_step(void);
@@ -68,8 +69,9 @@ enum {
     WIRE_STREAMS = 2,   /* its response comes in pieces */
     WIRE_ELSEWHERE = 4, /* answers as the pool does */
     WIRE_IMPATIENT = 8, /* answers before it has read a streamed body */
-    WIRE_STALLS = 32,   /* stays for a minute on the loop's thread */
-    WIRE_HOLDS = 16,    /* never answers by itself: wire_app_answer */
+    /* with wire_app_may_hold, so that a spoilt target cannot ask for it: */
+    WIRE_STALLS = 32, /* stays for a minute on the loop's thread */
+    WIRE_HOLDS = 16,  /* never answers by itself: wire_app_answer */
 };
 void wire_target(struct oar_buf *out, const char *path, const struct wire_ask *ask);
 /* The body that answers it. */

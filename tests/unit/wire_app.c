@@ -21,6 +21,7 @@ struct waiting {
 };
 static struct waiting waiting[MOST_WAITING];
 static unsigned n_waiting;
+bool wire_app_may_hold;
 static struct oar_buf quick; /* the answer of a call that does not wait */
 
 void wire_target(struct oar_buf *out, const char *path, const struct wire_ask *ask)
@@ -51,6 +52,7 @@ static struct wire_ask read_target(const struct oar_request *r)
     ask.from = OAR_MIN(ask.from, 70000u); /* bytes that a test has spoilt */
     ask.len = OAR_MIN(ask.len, 70000u);
     ask.answer = OAR_MIN(ask.answer, 150000u);
+    ask.mode &= wire_app_may_hold ? UINT32_MAX : WIRE_HOLDS - 1u;
     return ask;
 }
 
