@@ -69,7 +69,7 @@ static bool run_first(struct oar_thread *t, struct oar_conn *c)
 /* Exchanges with news for the application: it is entered for them. */
 static void notify(struct oar_thread *t)
 {
-    for (struct oar_exchange *x; (x = oar_exchange_notice(t));) {
+    for (struct oar_exchange *x; (x = oar_mailbox_notice(&t->mailbox));) {
         if (!t->entered) {
             enter(t);
         }
@@ -125,5 +125,9 @@ void oar_batch_take_done(struct oar_thread *t)
         struct oar_request *next = r->done_next;
         oar_conn_respond(r->conn, r);
         r = next;
+    }
+    for (struct oar_exchange *x; (x = oar_mailbox_posted(&t->mailbox));) {
+        oar_stream_serve(x);
+        oar_exchange_drop(x);
     }
 }

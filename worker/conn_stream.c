@@ -92,36 +92,24 @@ static void resume(struct oar_conn *c, struct oar_request *r, bool wanted, size_
 
 void oar_stream_serve(struct oar_exchange *x)
 {
-    pthread_mutex_lock(&x->lock);
     struct oar_request *r = x->request;
-    bool streaming = r && r->state == OAR_REQ_STREAMING;
-    bool wanted = x->body_wanted;
-    bool over = streaming && x->ended;
-    bool aborted = x->aborted || x->out.failed;
-    size_t waiting = x->body.len;
-    struct oar_buf piece = {0};
-    if (streaming) {
-        piece = x->out;
-        x->out = (struct oar_buf){0};
-        x->unsent += piece.len;
-    }
-    pthread_mutex_unlock(&x->lock);
     if (!r) {
         return;
     }
     struct oar_conn *c = r->conn;
+    struct oar_taken taken = oar_exchange_take_out(x, r->state == OAR_REQ_STREAMING);
     if (c->fd >= 0 && !c->abandoned) {
-        put_chunk(c, r, &piece);
-        resume(c, r, wanted, waiting);
+        put_chunk(c, r, &taken.bytes);
+        resume(c, r, taken.body_wanted, taken.body_waiting);
     }
-    oar_buf_free(&piece);
-    if (over && (c->fd < 0 || c->abandoned)) {
+    oar_buf_free(&taken.bytes);
+    if (taken.ended && (c->fd < 0 || c->abandoned)) {
         oar_conn_forget(c, true);
         if (c->fd < 0) {
             oar_conn_close(c);
         }
-    } else if (over) {
-        finish(c, r, aborted);
+    } else if (taken.ended) {
+        finish(c, r, taken.aborted);
     }
 }
 

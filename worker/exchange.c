@@ -2,16 +2,26 @@
  * The exchange of one request: see exchange.h.
  * Process: worker; functions of the application's side from any thread, all others on the loop's.
  * Owns the two buffers; counts references. The lock is held for copying bytes, setting flags and
- * waking, never over the interpreter; while it is held and `request` is set, the thread lives.
+ * waking, never over the interpreter; while it is held and `request` is set, the mailbox lives.
  * Bounded: the loop stops reading a socket when OAR_STREAM_WINDOW bytes of body wait, and a handler
  * is told to wait when that many bytes of its response do. */
 #include "worker/exchange.h"
 
 #include <stdlib.h>
 
-#include "worker/conn.h"
+void oar_mailbox_init(struct oar_mailbox *m, struct oar_poll *poll)
+{
+    m->poll = poll;
+    oar_list_init(&m->notices);
+}
 
-struct oar_exchange *oar_exchange_of(struct oar_request *r)
+bool oar_mailbox_is_empty(const struct oar_mailbox *m)
+{
+    return oar_list_empty(&m->notices) && !m->taken &&
+           atomic_load_explicit(&m->posted, memory_order_relaxed) == NULL;
+}
+
+struct oar_exchange *oar_exchange_get(struct oar_request *r, struct oar_mailbox *m)
 {
     struct oar_exchange *x = atomic_load_explicit(&r->exchange, memory_order_acquire);
     if (x) {
@@ -22,7 +32,7 @@ struct oar_exchange *oar_exchange_of(struct oar_request *r)
         return NULL;
     }
     atomic_init(&x->refs, 1);
-    x->thread = r->conn->t;
+    x->mailbox = m;
     x->request = r;
     x->body_state = OAR_BODY_COMPLETE;
     oar_list_init(&x->notice);
@@ -54,6 +64,26 @@ void oar_exchange_drop(struct oar_exchange *x)
     }
 }
 
+/* Under the lock. */
+static bool no_room(const struct oar_exchange *x)
+{
+    return !x->gone && x->request && x->out.len + x->unsent >= OAR_STREAM_WINDOW;
+}
+
+/* Under the lock: what the waiter waits for is so. */
+static bool is_due(const struct oar_exchange *x, enum oar_waiter which)
+{
+    bool due = true;
+    switch (which) {
+    case OAR_WAIT_BODY: due = x->body.len > 0 || x->body_state != OAR_BODY_MORE; break;
+    case OAR_WAIT_ROOM: due = !no_room(x); break;
+    case OAR_WAIT_GONE: due = x->gone; break;
+    case OAR_WAIT_OVERDUE: due = x->overdue; break;
+    default: break;
+    }
+    return due;
+}
+
 /* Under the lock: somebody who waits may go on. */
 static bool changed(struct oar_exchange *x)
 {
@@ -69,7 +99,7 @@ static bool changed(struct oar_exchange *x)
 static void notice(struct oar_exchange *x, bool any)
 {
     if (any && oar_list_empty(&x->notice)) {
-        oar_list_append(&x->thread->notices, &oar_exchange_share(x)->notice);
+        oar_list_append(&x->mailbox->notices, &oar_exchange_share(x)->notice);
     }
 }
 
@@ -111,7 +141,7 @@ void oar_exchange_sent(struct oar_exchange *x, size_t unsent)
 {
     pthread_mutex_lock(&x->lock);
     x->unsent = unsent;
-    bool any = unsent + x->out.len < OAR_STREAM_WINDOW && changed(x);
+    bool any = changed(x);
     pthread_mutex_unlock(&x->lock);
     notice(x, any);
 }
@@ -146,15 +176,14 @@ static bool must_post(struct oar_exchange *x)
 
 static void post(struct oar_exchange *x)
 {
-    struct oar_thread *t = x->thread;
-    struct oar_exchange *top = atomic_load_explicit(&t->posted, memory_order_relaxed);
+    struct oar_mailbox *m = x->mailbox;
+    struct oar_exchange *top = atomic_load_explicit(&m->posted, memory_order_relaxed);
     do {
         x->posted_next = top;
-    } while (!atomic_compare_exchange_weak_explicit(&t->posted, &top, x, memory_order_release,
+    } while (!atomic_compare_exchange_weak_explicit(&m->posted, &top, x, memory_order_release,
                                                     memory_order_relaxed));
-    if (!top &&
-        !pthread_equal(t->self, pthread_self())) { /* the thread itself looks before it waits */
-        oar_thread_wake(t);
+    if (!top) {
+        oar_poll_nudge(m->poll);
     }
 }
 
@@ -167,28 +196,38 @@ void oar_exchange_post(struct oar_exchange *x)
     pthread_mutex_unlock(&x->lock);
 }
 
-void oar_exchange_take_posted(struct oar_thread *t)
+struct oar_exchange *oar_mailbox_posted(struct oar_mailbox *m)
 {
-    struct oar_exchange *x = atomic_exchange_explicit(&t->posted, NULL, memory_order_acquire);
-    while (x) {
-        struct oar_exchange *next = x->posted_next;
-        atomic_store_explicit(&x->posted, false, memory_order_release);
-        oar_stream_serve(x);
-        oar_exchange_drop(x);
-        x = next;
+    struct oar_exchange *x = m->taken;
+    if (!x) {
+        x = atomic_exchange_explicit(&m->posted, NULL, memory_order_acquire);
     }
+    if (x) {
+        m->taken = x->posted_next;
+        atomic_store_explicit(&x->posted, false, memory_order_release);
+    }
+    return x;
 }
 
-struct oar_exchange *oar_exchange_notice(struct oar_thread *t)
+struct oar_exchange *oar_mailbox_notice(struct oar_mailbox *m)
 {
-    struct oar_link *l = oar_list_pop(&t->notices);
+    struct oar_link *l = oar_list_pop(&m->notices);
     return l ? OAR_CONTAINER_OF(l, struct oar_exchange, notice) : NULL;
 }
 
-struct oar_exchange *oar_exchange_open(struct oar_request *r)
+struct oar_taken oar_exchange_take_out(struct oar_exchange *x, bool streams)
 {
-    struct oar_exchange *x = oar_exchange_of(r);
-    return x ? oar_exchange_share(x) : NULL;
+    pthread_mutex_lock(&x->lock);
+    struct oar_taken taken = {.body_wanted = x->body_wanted, .body_waiting = x->body.len};
+    if (streams) {
+        taken.ended = x->ended;
+        taken.aborted = x->aborted || x->out.failed;
+        taken.bytes = x->out;
+        x->out = (struct oar_buf){0};
+        x->unsent += taken.bytes.len;
+    }
+    pthread_mutex_unlock(&x->lock);
+    return taken;
 }
 
 enum oar_body oar_exchange_take_body(struct oar_exchange *x, struct oar_buf *into, bool wait)
@@ -209,12 +248,6 @@ enum oar_body oar_exchange_take_body(struct oar_exchange *x, struct oar_buf *int
     enum oar_body state = into->len ? OAR_BODY_MORE : x->body_state;
     pthread_mutex_unlock(&x->lock);
     return state;
-}
-
-/* Under the lock. */
-static bool no_room(const struct oar_exchange *x)
-{
-    return !x->gone && x->request && x->out.len + x->unsent >= OAR_STREAM_WINDOW;
 }
 
 enum oar_room oar_exchange_write(struct oar_exchange *x, const char *bytes, size_t len, bool wait)
@@ -253,20 +286,6 @@ bool oar_exchange_is_gone(struct oar_exchange *x)
     bool gone = x->gone;
     pthread_mutex_unlock(&x->lock);
     return gone;
-}
-
-/* Under the lock: what the waiter waits for is so. */
-static bool is_due(const struct oar_exchange *x, enum oar_waiter which)
-{
-    bool due = true;
-    switch (which) {
-    case OAR_WAIT_BODY: due = x->body.len > 0 || x->body_state != OAR_BODY_MORE; break;
-    case OAR_WAIT_ROOM: due = !no_room(x); break;
-    case OAR_WAIT_GONE: due = x->gone; break;
-    case OAR_WAIT_OVERDUE: due = x->overdue; break;
-    default: break;
-    }
-    return due;
 }
 
 bool oar_exchange_arm(struct oar_exchange *x, enum oar_waiter which, void *waiter)

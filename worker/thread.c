@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 #include "worker/conn.h"
-#include "worker/exchange.h"
 #include "worker/http_write.h"
 
 /* A thread's part of what the worker may have. */
@@ -32,7 +31,7 @@ void oar_thread_init(struct oar_thread *t, struct oar_worker *w, int index)
     oar_list_init(&t->conns);
     oar_list_init(&t->ready);
     oar_list_init(&t->dirty);
-    oar_list_init(&t->notices);
+    oar_mailbox_init(&t->mailbox, &t->poll);
     oar_timeout_init(t);
     t->max_connections = part(w->config->max_connections, w->n_threads);
     t->max_in_flight = part(w->config->max_in_flight, w->n_threads);
@@ -48,8 +47,10 @@ void oar_thread_free(struct oar_thread *t)
         }
         oar_conn_close(c);
     }
-    oar_exchange_take_posted(t);
-    for (struct oar_exchange *x; (x = oar_exchange_notice(t));) {
+    for (struct oar_exchange *x; (x = oar_mailbox_posted(&t->mailbox));) {
+        oar_exchange_drop(x);
+    }
+    for (struct oar_exchange *x; (x = oar_mailbox_notice(&t->mailbox));) {
         oar_exchange_drop(x);
     }
     oar_buf_free(&t->out);
@@ -87,18 +88,15 @@ static void drain_if_told(struct oar_thread *t)
 static void wait_for_events(struct oar_thread *t, double timeout)
 {
     bool busy = !oar_list_empty(&t->ready) || !oar_list_empty(&t->poll.fired) ||
-                !oar_list_empty(&t->notices) ||
-                atomic_load_explicit(&t->posted, memory_order_relaxed);
+                !oar_mailbox_is_empty(&t->mailbox);
     oar_poll_wait(&t->poll, busy ? 0 : timeout);
 }
 
 static void take_done(struct oar_thread *t)
 {
-    if (OAR_UNLIKELY(atomic_load_explicit(&t->done, memory_order_relaxed) != NULL)) {
+    if (OAR_UNLIKELY(atomic_load_explicit(&t->done, memory_order_relaxed) ||
+                     atomic_load_explicit(&t->mailbox.posted, memory_order_relaxed))) {
         oar_batch_take_done(t);
-    }
-    if (OAR_UNLIKELY(atomic_load_explicit(&t->posted, memory_order_relaxed) != NULL)) {
-        oar_exchange_take_posted(t);
     }
 }
 
@@ -118,7 +116,8 @@ static bool run_round(struct oar_thread *t, double timeout)
     refresh_date(t);
     drain_if_told(t);
     take_done(t);
-    if (oar_list_empty(&t->ready) && oar_list_empty(&t->dirty) && oar_list_empty(&t->notices)) {
+    if (oar_list_empty(&t->ready) && oar_list_empty(&t->dirty) &&
+        oar_list_empty(&t->mailbox.notices)) {
         return false;
     }
     oar_batch_run(t);
@@ -137,8 +136,9 @@ static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fir
     t->poll.woken = false;
     while (again) {
         t->app_is_busy = false;
-        again = run_round(t, left) && timeout != 0 && !t->app_is_busy && !t->poll.woken &&
-                oar_list_empty(&t->poll.fired) && !t->worker->draining;
+        t->poll.nudged = false;
+        again = (run_round(t, left) || t->poll.nudged) && timeout != 0 && !t->app_is_busy &&
+                !t->poll.woken && oar_list_empty(&t->poll.fired) && !t->worker->draining;
         double elapsed = ev_now(t->ev) - began;
         left = timeout < 0 ? timeout : timeout - elapsed;
         again = again && elapsed < AT_LEAST_EVERY && (timeout < 0 || left > 0);
@@ -186,6 +186,12 @@ static void host_hold(struct oar_thread *t, int change)
     }
 }
 
+static struct oar_exchange *host_exchange(struct oar_request *r)
+{
+    struct oar_exchange *x = oar_exchange_of(r);
+    return x ? oar_exchange_share(x) : NULL;
+}
+
 static struct oar_slot *host_slot(struct oar_thread *t)
 {
     return t->slot;
@@ -205,7 +211,7 @@ const struct oar_host oar_host = {
     .wake = oar_thread_wake,
     .respond = host_respond,
     .respond_elsewhere = host_respond_elsewhere,
-    .exchange = oar_exchange_open,
+    .exchange = host_exchange,
     .share = oar_exchange_share,
     .drop = oar_exchange_drop,
     .take_body = oar_exchange_take_body,
