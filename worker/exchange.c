@@ -84,13 +84,15 @@ static bool is_due(const struct oar_exchange *x, enum oar_waiter which)
     return due;
 }
 
-/* Under the lock: somebody who waits may go on. */
+/* Under the lock: a pool thread that waits for a piece of the body looks again. True: a waiter of the
+ * application is due, or has to be taken out since the request is over; one that is armed and not due
+ * is no reason to enter the interpreter. */
 static bool changed(struct oar_exchange *x)
 {
     pthread_cond_broadcast(&x->changed);
     bool any = false;
-    for (int i = 0; i < OAR_WAITERS; i++) {
-        any = any || x->waiter[i];
+    for (int i = 0; i < OAR_WAITERS && !any; i++) {
+        any = x->waiter[i] && (!x->request || is_due(x, (enum oar_waiter)i));
     }
     return any;
 }

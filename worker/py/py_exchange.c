@@ -10,6 +10,8 @@ struct exchange_object {
     struct oar_exchange *exchange; /* a reference */
 };
 
+enum { COPY_DETACHED = 256 * 1024 }; /* bytes */
+
 PyObject *oar_py_exchange_type;
 
 static const struct oar_host *host(void)
@@ -66,7 +68,9 @@ static int view_chunk(PyObject *chunk, Py_buffer *view)
     return PyObject_GetBuffer(chunk, view, PyBUF_SIMPLE);
 }
 
-/* -1: exception set. Detached while it waits. */
+/* -1: exception set. Detached only while it waits, or copies so much that others would notice: the
+ * lock is never held for longer than it takes to copy, and taking the interpreter again costs up to
+ * a switch interval beside a thread that computes. */
 static int give(struct oar_exchange *x, PyObject *chunk, bool wait, enum oar_room *room)
 {
     Py_buffer view;
@@ -75,9 +79,11 @@ static int give(struct oar_exchange *x, PyObject *chunk, bool wait, enum oar_roo
     }
     *room = OAR_ROOM_OK;
     if (view.len > 0) { /* a chunk without bytes would be the last: RFC 9112 section 7.1 */
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *state = wait || view.len > COPY_DETACHED ? PyEval_SaveThread() : NULL;
         *room = host()->write(x, view.buf, (size_t)view.len, wait);
-        Py_END_ALLOW_THREADS
+        if (state) {
+            PyEval_RestoreThread(state);
+        }
     }
     PyBuffer_Release(&view);
     if (*room == OAR_ROOM_NO_MEMORY) {
@@ -99,11 +105,13 @@ static PyObject *exchange_write(PyObject *self, PyObject *chunk)
 static PyObject *take(PyObject *self, bool wait)
 {
     struct oar_buf body;
-    enum oar_body state;
     PyObject *bytes = NULL;
-    Py_BEGIN_ALLOW_THREADS
-    state = host()->take_body(of(self), &body, wait);
-    Py_END_ALLOW_THREADS
+    enum oar_body state = host()->take_body(of(self), &body, false);
+    if (wait && state == OAR_BODY_MORE && body.len == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        state = host()->take_body(of(self), &body, true);
+        Py_END_ALLOW_THREADS
+    }
     if (body.len > 0 || state == OAR_BODY_COMPLETE) {
         bytes = PyBytes_FromStringAndSize(body.data, (Py_ssize_t)body.len);
     } else if (state == OAR_BODY_MORE) {
