@@ -78,6 +78,12 @@ struct oar_timing {
     bool in_pool;
 };
 
+/* Something to run in a thread of the application's own. It lies in what it is about. */
+struct oar_job {
+    struct oar_job *next; /* of those that wait */
+    void (*run)(struct oar_job *job, void *thread);
+};
+
 struct oar_request {
     struct oar_request *next;      /* of the connection, in order of arrival */
     struct oar_request *done_next; /* thread's stack of requests that the pool has answered */
@@ -106,6 +112,8 @@ struct oar_request {
     struct oar_timing *timing; /* NULL: nobody asked */
     struct oar_match match; /* captured segments point into head or the arena; zeroed up to here */
     struct oar_response response;
+    struct oar_job job; /* the application's: the handler, while it waits for a thread */
+    void *caller;       /* likewise: the thread that called */
 };
 
 static inline struct oar_slice oar_request_path(const struct oar_request *r)

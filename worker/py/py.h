@@ -73,6 +73,8 @@ extern struct oar_py_process oar_py;
 struct oar_py_thread {
     struct oar_thread *host; /* NULL in the pool */
     struct oar_thread *home; /* host; in the pool that of the job's loop */
+    struct oar_py_thread
+        *caller; /* borrowed: in the pool the loop's thread that the job came from */
     PyThreadState *state;
     PyObject *loop;           /* owned: the asyncio loop; NULL in the pool */
     PyObject *context;        /* owned: copied for each handler */
@@ -80,12 +82,13 @@ struct oar_py_thread {
     PyObject *lifespan_state; /* owned: dict; request.state begins as a copy */
     bool serves;              /* the loop runs to serve: it is told to stop when the server does */
     struct oar_buf out;       /* body, then header lines, of the response being made */
-    struct oar_py_pump pump;  /* in the pool: to run once the response's head is sent */
+    struct oar_py_pump *pump; /* in the pool: to run once the response's head is sent */
     struct oar_py_step *step; /* the first step that is running; NULL: none */
     uint8_t *needs;           /* owned, by handler: how regularly it has needed a task of late */
     struct shard *tasks;      /* py_tasks.c's; NULL in the pool */
     uint64_t timers_seen;     /* of the loop, when it began to wait */
     bool asked;               /* somebody wanted to know the current task */
+    uint64_t taken_ns;        /* in the pool: when it took its job */
     int index;
 };
 /* The event-loop thread that this is; NULL elsewhere. */

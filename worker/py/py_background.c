@@ -96,23 +96,18 @@ static PyObject *has_pool(PyObject *module, PyObject *unused)
 
 static PyObject *submit(PyObject *module, PyObject *args)
 {
-    struct oar_py_job job = {.from = oar_py_here};
+    PyObject *call;
+    PyObject *deliver; /* both borrowed */
     (void)module;
-    if (!PyArg_ParseTuple(args, "OO", &job.call, &job.deliver)) {
+    if (!PyArg_ParseTuple(args, "OO", &call, &deliver)) {
         return NULL;
     }
     if (!oar_py_here) {
         PyErr_SetString(PyExc_RuntimeError, "the pool belongs to a server's event loops");
         return NULL;
     }
-    Py_INCREF(job.call);
-    Py_INCREF(job.deliver);
-    bool room = oar_py_pool_submit(oar_py_here, &job);
-    if (!room) {
-        Py_DECREF(job.call);
-        Py_DECREF(job.deliver);
-    }
-    return PyBool_FromLong(room);
+    int room = oar_py_job_call(oar_py_here, call, deliver);
+    return room < 0 ? NULL : PyBool_FromLong(room);
 }
 
 static PyObject *gil_is_on(PyObject *module, PyObject *unused)

@@ -131,7 +131,7 @@ enum oar_call oar_py_call(void *thread, struct oar_request *r)
         return OAR_CALL_DONE;
     }
     if (h->in_pool) {
-        if (oar_py_pool_submit(t, &(struct oar_py_job){.request = r, .from = t})) {
+        if (oar_py_job_request(t, r)) {
             return OAR_CALL_PENDING;
         }
         oar_py_respond_plain(r, 503);

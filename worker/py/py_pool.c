@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * The pool: threads for `def` handlers that may block, and for the plain iterators of streamed
- * responses. One bounded queue for the whole worker. A thread is made when a job comes and none is
+ * The pool: threads for jobs that may block (py_jobs.c, py_pump.c say what). One bounded queue for
+ * the whole worker. A thread is made when a job comes and none is
  * idle: at once up to a few a core; of --pool-threads auto then as many again as wait, if the scout
  * finds that those there are mostly wait too (docs/decisions/011-pool-size.md).
- * Process: worker. A pool thread runs no event loop; it makes its thread state once, waits
- * detached, and hands finished requests back to the loop's thread that owns the connection. Owns
- * the queue and the threads. Never touches a connection; never blocks a loop's thread on its lock
+ * Process: worker. A pool thread runs no event loop; it makes its thread state once, and waits
+ * detached. Owns the queue and the threads; what a job's function gets is its own. Never touches a connection; never blocks a loop's thread on its lock
  * for longer than it takes to link one request, or to make one of the first threads. */
 #include <pthread.h>
 #include <stdlib.h>
@@ -33,8 +32,8 @@ struct activity {
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t some;
-    struct oar_py_job *jobs; /* ring */
-    int capacity, first, count;
+    struct oar_job *first, **last; /* those that wait */
+    int count, capacity;
     int idle;        /* threads that wait for a job, those too that are about to take one */
     int eager, most; /* threads made without asking; at most */
     _Atomic int n_threads;
@@ -47,22 +46,15 @@ static struct {
     bool scouts, scout_waits;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .some = PTHREAD_COND_INITIALIZER};
 
+static _Thread_local struct activity *here; /* of this thread of the pool */
+
 static int cpu_share(void)
 {
     return OAR_MAX(oar_py.args->cpu_count, 1);
 }
 
-/* The response's bytes leave the thread's buffer with the request: the loop's thread frees them. */
-static void detach_bytes(struct oar_py_thread *t, struct oar_request *r)
-{
-    if (t->out.data && r->response.body.ptr >= t->out.data &&
-        r->response.body.ptr <= t->out.data + t->out.len) {
-        r->response.owned = t->out.data;
-        t->out = (struct oar_buf){0};
-    }
-}
-
-static bool take(struct oar_py_job *job)
+/* NULL: the pool ends. */
+static struct oar_job *take(void)
 {
     pthread_mutex_lock(&pool.lock);
     pool.idle++;
@@ -70,14 +62,13 @@ static bool take(struct oar_py_job *job)
         pthread_cond_wait(&pool.some, &pool.lock);
     }
     pool.idle--;
-    bool got = pool.count > 0;
-    if (got) {
-        *job = pool.jobs[pool.first];
-        pool.first = (pool.first + 1) % pool.capacity;
+    struct oar_job *job = pool.first;
+    if (job) {
+        pool.first = job->next;
         pool.count--;
     }
     pthread_mutex_unlock(&pool.lock);
-    return got;
+    return job;
 }
 
 static uint64_t cpu_of(pthread_t thread)
@@ -90,11 +81,16 @@ static uint64_t cpu_of(pthread_t thread)
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
-static void begins(struct activity *a, const struct oar_rt_route *route)
+static void begins(struct activity *a)
 {
     OAR_SET(a->cpu_before, cpu_of(pthread_self()));
     OAR_SET(a->ended, 0);
-    OAR_SET(a->route, route);
+    OAR_SET(a->route, NULL);
+}
+
+void oar_py_pool_runs(const struct oar_rt_route *route)
+{
+    OAR_SET(here->route, route);
 }
 
 static void ends(struct activity *a)
@@ -121,76 +117,18 @@ const struct oar_rt_route *oar_py_pool_suspect(uint64_t since)
     return suspect;
 }
 
-/* Runs the handler. Its response, or the head of it, goes to the client before any iterator runs. */
-static void call(struct oar_py_thread *t, struct oar_py_job *job)
-{
-    t->context = job->from->context; /* borrowed for the call: each handler copies it */
-    t->loop = job->from->loop;       /* borrowed: where its async iterators run */
-    t->lifespan_state = job->from->lifespan_state; /* borrowed */
-    t->home = job->from->host;
-    oar_py_place_run(t, job->request);
-    t->state = PyEval_SaveThread();
-    detach_bytes(t, job->request);
-    oar_py.args->host->respond_elsewhere(job->from->host, job->request);
-    PyEval_RestoreThread(t->state);
-    job->pump = t->pump;
-    t->pump = (struct oar_py_pump){0};
-}
-
-/* The outcome is delivered when no frame of the call is left: another thread will look at the
- * traceback of an exception. */
-static void run_call(struct oar_py_job *job)
-{
-    PyObject *result = PyObject_CallNoArgs(job->call);
-    PyObject *exception = result ? NULL : PyErr_GetRaisedException();
-    PyObject *none = PyObject_CallFunctionObjArgs(job->deliver, result ? result : Py_None,
-                                                  exception ? exception : Py_None, NULL);
-    if (!none) { /* the loop is closed: nobody waits */
-        PyErr_Clear();
-    }
-    Py_XDECREF(none);
-    Py_XDECREF(exception);
-    Py_XDECREF(result);
-    Py_DECREF(job->call);
-    Py_DECREF(job->deliver);
-}
-
-/* --server-timing: it waited in the queue until `taken`, then for the interpreter. */
-static void began_in_pool(struct oar_timing *time, uint64_t taken)
-{
-    uint64_t now = oar_now_ns();
-    time->queue_ns += taken - time->called_ns;
-    time->gil_ns += now - taken;
-    time->called_ns = now;
-    time->in_pool = true;
-}
-
 static void *pool_thread(void *argument)
 {
-    struct activity *activity = argument;
     struct oar_py_thread t = {.index = -1, .state = PyThreadState_New(oar_py.interpreter)};
-    struct oar_py_job job;
-    while (take(&job)) {
-        struct oar_timing *timing = job.request ? job.request->timing : NULL;
-        uint64_t taken = OAR_UNLIKELY(timing != NULL) ? oar_now_ns() : 0;
-        begins(activity, job.request ? job.request->route : NULL);
+    struct oar_job *job;
+    here = argument;
+    while ((job = take())) {
+        t.taken_ns = oar_now_ns();
+        begins(here);
         PyEval_RestoreThread(t.state);
-        if (OAR_UNLIKELY(timing != NULL)) {
-            began_in_pool(timing, taken);
-        }
-        if (job.request) {
-            call(&t, &job);
-        }
-        if (job.pump.exchange) {
-            t.loop = job.from->loop; /* borrowed */
-            t.home = job.from->host;
-            oar_py_pump(&t, &job.pump);
-        }
-        if (job.call) {
-            run_call(&job);
-        }
+        job->run(job, &t);
         t.state = PyEval_SaveThread();
-        ends(activity);
+        ends(here);
     }
     oar_buf_free(&t.out);
     PyEval_RestoreThread(t.state);
@@ -306,14 +244,12 @@ static void make_ready(void)
     pool.most = asked ? asked : AUTO_THREADS;
     pool.eager = asked ? asked : OAR_MIN(AUTO_THREADS, AUTO_EAGER * cpu_share());
     pool.capacity = (int)config->pool_queue;
-    pool.jobs = calloc((size_t)pool.capacity, sizeof *pool.jobs);
     pool.threads = calloc((size_t)pool.most, sizeof *pool.threads);
     pool.activity = calloc((size_t)pool.most, sizeof *pool.activity);
-    if (pool.jobs && pool.threads && pool.activity) {
+    if (pool.threads && pool.activity) {
         add_thread();
     } else {
-        oar_py.args->host->log(OAR_LOG_ERROR, "no memory for --pool-queue %d and --pool-threads %d",
-                               pool.capacity, pool.most);
+        oar_py.args->host->log(OAR_LOG_ERROR, "no memory for --pool-threads %d", pool.most);
     }
 }
 
@@ -331,7 +267,7 @@ int oar_py_pool_start(void)
     return pool.n_threads > 0 ? 0 : -1;
 }
 
-bool oar_py_pool_submit(struct oar_py_thread *t, const struct oar_py_job *job)
+bool oar_py_pool_submit(struct oar_job *job)
 {
     if (oar_py_pool_start() != 0) {
         return false;
@@ -339,16 +275,14 @@ bool oar_py_pool_submit(struct oar_py_thread *t, const struct oar_py_job *job)
     pthread_mutex_lock(&pool.lock);
     bool room = pool.count < pool.capacity;
     if (room) {
-        pool.jobs[(pool.first + pool.count) % pool.capacity] = *job;
+        job->next = NULL;
+        *(pool.first ? pool.last : &pool.first) = job;
+        pool.last = &job->next;
         pool.count++;
         grow();
         pthread_cond_signal(&pool.some);
     }
     pthread_mutex_unlock(&pool.lock);
-    if (room) {
-        struct oar_slot *slot = oar_py.args->host->slot(t->host);
-        OAR_ADD(slot->pool_calls, 1);
-    }
     return room;
 }
 
@@ -367,11 +301,9 @@ void oar_py_pool_stop(void)
     for (int i = 0; i < pool.n_threads; i++) {
         pthread_join(pool.threads[i], NULL);
     }
-    free(pool.jobs);
     free(pool.threads);
     free(pool.activity);
     pool.activity = NULL;
-    pool.jobs = NULL;
     pool.threads = NULL;
     pool.n_threads = pool.capacity = 0;
 }

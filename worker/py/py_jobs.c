@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT
+ * What the pool's threads run for the event loops: handlers of requests, and calls of
+ * run_in_threadpool. Process: worker, an attached thread of the pool; the functions that submit on a
+ * loop's thread. Owns a call's objects until it has run. Never touches a request once it was handed
+ * back to its loop. */
+#include <stdlib.h>
+
+#include "shared/clock.h"
+#include "worker/py/py.h"
+
+struct call {
+    struct oar_job job;
+    PyObject *call, *deliver; /* owned */
+};
+
+static void count(const struct oar_py_thread *t)
+{
+    struct oar_slot *slot = oar_py.args->host->slot(t->host);
+    OAR_ADD(slot->pool_calls, 1);
+}
+
+/* The response's bytes leave the thread's buffer with the request: the loop's thread frees them. */
+static void detach_bytes(struct oar_py_thread *t, struct oar_request *r)
+{
+    if (t->out.data && r->response.body.ptr >= t->out.data &&
+        r->response.body.ptr <= t->out.data + t->out.len) {
+        r->response.owned = t->out.data;
+        t->out = (struct oar_buf){0};
+    }
+}
+
+/* --server-timing: it waited in the queue until it was taken, then for the interpreter. */
+static void began_in_pool(struct oar_timing *time, uint64_t taken)
+{
+    uint64_t now = oar_now_ns();
+    time->queue_ns += taken - time->called_ns;
+    time->gil_ns += now - taken;
+    time->called_ns = now;
+    time->in_pool = true;
+}
+
+/* Its response, or the head of it, goes to the client before any iterator runs. */
+static void run_request(struct oar_job *job, void *thread)
+{
+    struct oar_py_thread *t = thread;
+    struct oar_request *r = OAR_CONTAINER_OF(job, struct oar_request, job);
+    struct oar_py_thread *from = r->caller;
+    oar_py_pool_runs(r->route);
+    if (OAR_UNLIKELY(r->timing != NULL)) {
+        began_in_pool(r->timing, t->taken_ns);
+    }
+    t->caller = from;
+    t->context = from->context;               /* borrowed for the call: each handler copies it */
+    t->loop = from->loop;                     /* borrowed: where its async iterators run */
+    t->lifespan_state = from->lifespan_state; /* borrowed */
+    t->home = from->host;
+    oar_py_place_run(t, r);
+    struct oar_py_pump *pump = t->pump;
+    t->pump = NULL;
+    t->state = PyEval_SaveThread();
+    detach_bytes(t, r);
+    oar_py.args->host->respond_elsewhere(from->host, r);
+    PyEval_RestoreThread(t->state);
+    if (pump) {
+        oar_py_pump_run(pump, t);
+    }
+}
+
+bool oar_py_job_request(struct oar_py_thread *t, struct oar_request *r)
+{
+    r->caller = t;
+    r->job.run = run_request;
+    bool room = oar_py_pool_submit(&r->job);
+    if (room) {
+        count(t);
+    }
+    return room;
+}
+
+/* The outcome is delivered when no frame of the call is left: another thread will look at the
+ * traceback of an exception. */
+static void run_call(struct oar_job *job, void *thread)
+{
+    struct call *c = OAR_CONTAINER_OF(job, struct call, job);
+    (void)thread;
+    PyObject *result = PyObject_CallNoArgs(c->call);
+    PyObject *exception = result ? NULL : PyErr_GetRaisedException();
+    PyObject *none = PyObject_CallFunctionObjArgs(c->deliver, result ? result : Py_None,
+                                                  exception ? exception : Py_None, NULL);
+    if (!none) { /* the loop is closed: nobody waits */
+        PyErr_Clear();
+    }
+    Py_XDECREF(none);
+    Py_XDECREF(exception);
+    Py_XDECREF(result);
+    Py_DECREF(c->call);
+    Py_DECREF(c->deliver);
+    PyMem_RawFree(c);
+}
+
+int oar_py_job_call(struct oar_py_thread *t, PyObject *call, PyObject *deliver)
+{
+    struct call *c = PyMem_RawMalloc(sizeof *c);
+    if (!c) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    *c = (struct call){
+        .job = {.run = run_call}, .call = Py_NewRef(call), .deliver = Py_NewRef(deliver)};
+    bool room = oar_py_pool_submit(&c->job);
+    if (room) {
+        count(t);
+    } else {
+        Py_DECREF(call);
+        Py_DECREF(deliver);
+        PyMem_RawFree(c);
+    }
+    return room;
+}
