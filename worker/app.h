@@ -50,6 +50,12 @@ enum oar_waiter {
     OAR_WAITERS,
 };
 
+/* Something that has given as much of a response as there is room for. `resume` is called once, on
+ * the loop's thread, without the interpreter, when there is room again or nobody reads any more. */
+struct oar_parked {
+    void (*resume)(struct oar_parked *p);
+};
+
 /* What the event loop offers. Functions are called on the thread they name, without the
  * interpreter, unless it says otherwise. */
 struct oar_host {
@@ -66,14 +72,16 @@ struct oar_host {
     /* Any thread: the same; response.owned carries the bytes. */
     void (*respond_elsewhere)(struct oar_thread *t, struct oar_request *r);
     /* The exchange of a request (worker/exchange.h), from any thread while the request is the
-     * application's. `exchange` gives a reference, NULL: no memory; `drop` gives it back. With
-     * `wait` a function blocks: never on a loop's thread, never attached. */
+     * application's. `exchange` gives a reference, NULL: no memory; `drop` gives it back.
+     * take_body with `wait` blocks: never on a loop's thread, never attached. */
     struct oar_exchange *(*exchange)(struct oar_request *r);
     struct oar_exchange *(*share)(struct oar_exchange *x); /* one more reference */
     void (*drop)(struct oar_exchange *x);
     /* Moves what has come of the body to `into`, the caller's to free. */
     enum oar_body (*take_body)(struct oar_exchange *x, struct oar_buf *into, bool wait);
-    enum oar_room (*write)(struct oar_exchange *x, const char *bytes, size_t len, bool wait);
+    enum oar_room (*write)(struct oar_exchange *x, const char *bytes, size_t len);
+    /* Keeps `p`, the only one, until there is room. false: that is so already. */
+    bool (*park)(struct oar_exchange *x, struct oar_parked *p);
     /* The handler is done with a streamed response; !ok: it failed, the client must notice. */
     void (*end)(struct oar_exchange *x, bool ok);
     bool (*is_gone)(struct oar_exchange *x);

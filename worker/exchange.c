@@ -84,24 +84,35 @@ static bool is_due(const struct oar_exchange *x, enum oar_waiter which)
     return due;
 }
 
-/* Under the lock: a pool thread that waits for a piece of the body looks again. True: a waiter of the
- * application is due, or has to be taken out since the request is over; one that is armed and not due
- * is no reason to enter the interpreter. */
-static bool changed(struct oar_exchange *x)
+/* What a change means to others: found under the lock, told after it. */
+struct news {
+    bool due; /* a waiter of the application has to be looked at */
+    struct oar_parked *parked;
+};
+
+/* Under the lock: a pool thread that waits for a piece of the body looks again. A waiter that is
+ * armed and not due is no reason to enter the interpreter. */
+static struct news changed(struct oar_exchange *x)
 {
-    pthread_cond_broadcast(&x->changed);
-    bool any = false;
-    for (int i = 0; i < OAR_WAITERS && !any; i++) {
-        any = x->waiter[i] && (!x->request || is_due(x, (enum oar_waiter)i));
+    struct news news = {.parked = no_room(x) ? NULL : x->parked};
+    if (news.parked) {
+        x->parked = NULL;
     }
-    return any;
+    pthread_cond_broadcast(&x->changed);
+    for (int i = 0; i < OAR_WAITERS && !news.due; i++) {
+        news.due = x->waiter[i] && (!x->request || is_due(x, (enum oar_waiter)i));
+    }
+    return news;
 }
 
-/* On the loop's thread: the application looks in the next batch. */
-static void notice(struct oar_exchange *x, bool any)
+/* On the loop's thread. The application looks at its waiters in the next batch. */
+static void tell(struct oar_exchange *x, struct news news)
 {
-    if (any && oar_list_empty(&x->notice)) {
+    if (news.due && oar_list_empty(&x->notice)) {
         oar_list_append(&x->mailbox->notices, &oar_exchange_share(x)->notice);
+    }
+    if (news.parked) {
+        news.parked->resume(news.parked);
     }
 }
 
@@ -110,10 +121,10 @@ bool oar_exchange_put_body(struct oar_exchange *x, struct oar_slice piece, bool 
     pthread_mutex_lock(&x->lock);
     oar_buf_put(&x->body, piece.ptr, piece.len);
     bool ok = !x->body.failed;
-    bool any = changed(x);
+    struct news news = changed(x);
     *full = x->body.len >= OAR_STREAM_WINDOW;
     pthread_mutex_unlock(&x->lock);
-    notice(x, any);
+    tell(x, news);
     return ok;
 }
 
@@ -121,9 +132,9 @@ void oar_exchange_end_body(struct oar_exchange *x, enum oar_body state)
 {
     pthread_mutex_lock(&x->lock);
     x->body_state = state;
-    bool any = changed(x);
+    struct news news = changed(x);
     pthread_mutex_unlock(&x->lock);
-    notice(x, any);
+    tell(x, news);
 }
 
 void oar_exchange_gone(struct oar_exchange *x, bool overdue)
@@ -134,18 +145,18 @@ void oar_exchange_gone(struct oar_exchange *x, bool overdue)
     if (x->body_state == OAR_BODY_MORE) {
         x->body_state = OAR_BODY_CUT;
     }
-    bool any = changed(x);
+    struct news news = changed(x);
     pthread_mutex_unlock(&x->lock);
-    notice(x, any);
+    tell(x, news);
 }
 
 void oar_exchange_sent(struct oar_exchange *x, size_t unsent)
 {
     pthread_mutex_lock(&x->lock);
     x->unsent = unsent;
-    bool any = changed(x);
+    struct news news = changed(x);
     pthread_mutex_unlock(&x->lock);
-    notice(x, any);
+    tell(x, news);
 }
 
 void oar_exchange_close(struct oar_request *r)
@@ -159,9 +170,9 @@ void oar_exchange_close(struct oar_request *r)
     if (x->body_state == OAR_BODY_MORE) {
         x->body_state = OAR_BODY_CUT;
     }
-    bool any = changed(x);
+    struct news news = changed(x);
     pthread_mutex_unlock(&x->lock);
-    notice(x, any);
+    tell(x, news);
     atomic_store_explicit(&r->exchange, NULL, memory_order_relaxed);
     oar_exchange_drop(x);
 }
@@ -252,7 +263,7 @@ enum oar_body oar_exchange_take_body(struct oar_exchange *x, struct oar_buf *int
     return state;
 }
 
-enum oar_room oar_exchange_write(struct oar_exchange *x, const char *bytes, size_t len, bool wait)
+enum oar_room oar_exchange_write(struct oar_exchange *x, const char *bytes, size_t len)
 {
     enum oar_room room = OAR_ROOM_GONE;
     pthread_mutex_lock(&x->lock);
@@ -261,14 +272,22 @@ enum oar_room oar_exchange_write(struct oar_exchange *x, const char *bytes, size
         if (must_post(x)) {
             post(x);
         }
-        while (wait && no_room(x)) {
-            pthread_cond_wait(&x->changed, &x->lock);
-        }
-        room = x->gone || !x->request ? OAR_ROOM_GONE : no_room(x) ? OAR_ROOM_WAIT : OAR_ROOM_OK;
+        room = no_room(x) ? OAR_ROOM_WAIT : OAR_ROOM_OK;
         room = x->out.failed ? OAR_ROOM_NO_MEMORY : room;
     }
     pthread_mutex_unlock(&x->lock);
     return room;
+}
+
+bool oar_exchange_park(struct oar_exchange *x, struct oar_parked *p)
+{
+    pthread_mutex_lock(&x->lock);
+    bool parks = no_room(x);
+    if (parks) {
+        x->parked = p;
+    }
+    pthread_mutex_unlock(&x->lock);
+    return parks;
 }
 
 void oar_exchange_end(struct oar_exchange *x, bool ok)

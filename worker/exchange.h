@@ -41,6 +41,7 @@ struct oar_exchange {
     bool gone;           /* nobody reads the response: the client left, or got another answer */
     bool overdue;        /* gone, because of --handler-timeout */
     bool ended, aborted; /* the response, by the handler */
+    struct oar_parked *parked; /* waits for room; NULL: nobody */
     void *waiter[OAR_WAITERS]; /* the application's own; it must take them out again */
 };
 
@@ -84,7 +85,8 @@ struct oar_exchange *oar_exchange_get(struct oar_request *r, struct oar_mailbox 
 struct oar_exchange *oar_exchange_share(struct oar_exchange *x);
 void oar_exchange_drop(struct oar_exchange *x);
 enum oar_body oar_exchange_take_body(struct oar_exchange *x, struct oar_buf *into, bool wait);
-enum oar_room oar_exchange_write(struct oar_exchange *x, const char *bytes, size_t len, bool wait);
+enum oar_room oar_exchange_write(struct oar_exchange *x, const char *bytes, size_t len);
+bool oar_exchange_park(struct oar_exchange *x, struct oar_parked *p);
 void oar_exchange_end(struct oar_exchange *x, bool ok);
 bool oar_exchange_is_gone(struct oar_exchange *x);
 bool oar_exchange_arm(struct oar_exchange *x, enum oar_waiter which, void *waiter);

@@ -216,6 +216,7 @@ const struct oar_host oar_host = {
     .drop = oar_exchange_drop,
     .take_body = oar_exchange_take_body,
     .write = oar_exchange_write,
+    .park = oar_exchange_park,
     .end = oar_exchange_end,
     .is_gone = oar_exchange_is_gone,
     .arm = oar_exchange_arm,

@@ -49,7 +49,7 @@ static int noticed(struct scene *s)
 static void give(struct scene *s, size_t len, enum oar_room room)
 {
     char *bytes = calloc(1, len);
-    assert_int_equal(oar_exchange_write(s->x, bytes, len, false), room);
+    assert_int_equal(oar_exchange_write(s->x, bytes, len), room);
     free(bytes);
 }
 
@@ -151,6 +151,52 @@ static void the_end_of_the_request_gives_every_waiter_back(void **state)
     finish(s);
 }
 
+struct seen {
+    struct oar_parked parked;
+    int resumed;
+};
+
+static void resume(struct oar_parked *p)
+{
+    OAR_CONTAINER_OF(p, struct seen, parked)->resumed++;
+}
+
+static void what_is_parked_is_resumed_once_when_there_is_room(void **state)
+{
+    struct scene *s = begin();
+    struct seen seen = {.parked = {resume}};
+    (void)state;
+    assert_false(oar_exchange_park(s->x, &seen.parked)); /* there is room */
+    give(s, OAR_STREAM_WINDOW, OAR_ROOM_WAIT);
+    assert_true(oar_exchange_park(s->x, &seen.parked));
+    drained(s);
+    oar_exchange_sent(s->x, OAR_STREAM_WINDOW);
+    assert_int_equal(seen.resumed, 0);
+    oar_exchange_sent(s->x, 100);
+    oar_exchange_sent(s->x, 0);
+    assert_int_equal(seen.resumed, 1);
+    assert_int_equal(noticed(s), 0); /* the interpreter is not entered for it */
+    finish(s);
+    assert_int_equal(seen.resumed, 1);
+}
+
+static void what_is_parked_is_resumed_when_nobody_reads(void **state)
+{
+    struct scene *s = begin();
+    struct seen seen = {.parked = {resume}};
+    (void)state;
+    give(s, OAR_STREAM_WINDOW, OAR_ROOM_WAIT);
+    assert_true(oar_exchange_park(s->x, &seen.parked));
+    oar_exchange_gone(s->x, false);
+    assert_int_equal(seen.resumed, 1);
+    finish(s);
+    s = begin();
+    give(s, OAR_STREAM_WINDOW, OAR_ROOM_WAIT);
+    assert_true(oar_exchange_park(s->x, &seen.parked));
+    finish(s); /* the request is answered otherwise */
+    assert_int_equal(seen.resumed, 2);
+}
+
 static void a_body_in_pieces(void **state)
 {
     struct scene *s = begin();
@@ -180,6 +226,8 @@ int main(void)
         cmocka_unit_test(a_window_is_taken_and_then_there_is_no_room),
         cmocka_unit_test(a_waiter_that_is_not_due_is_no_news),
         cmocka_unit_test(the_end_of_the_request_gives_every_waiter_back),
+        cmocka_unit_test(what_is_parked_is_resumed_once_when_there_is_room),
+        cmocka_unit_test(what_is_parked_is_resumed_when_nobody_reads),
         cmocka_unit_test(a_body_in_pieces),
     };
     return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);

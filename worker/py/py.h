@@ -108,8 +108,7 @@ int oar_py_handlers_load(PyObject *specs);
 
 /* py_call.c */
 enum oar_call oar_py_call(void *thread, struct oar_request *r);
-/* Calls the handler in a context of its own and completes r->response, errors included. Any thread.
- */
+/* Calls the handler in a context of its own; completes r->response, errors included. Any thread. */
 void oar_py_run(struct oar_py_thread *t, struct oar_request *r);
 /* New reference: what the handler returned. */
 PyObject *oar_py_invoke(const struct oar_py_thread *t, const struct oar_py_handler *h,

@@ -67,10 +67,10 @@ static int view_chunk(PyObject *chunk, Py_buffer *view)
     return PyObject_GetBuffer(chunk, view, PyBUF_SIMPLE);
 }
 
-/* -1: exception set. Detached only while it waits, or copies so much that others would notice: the
- * lock is never held for longer than it takes to copy, and taking the interpreter again costs up to
+/* -1: exception set. Detached only to copy so much that others would notice: the lock is never
+ * held for longer than it takes to copy, and taking the interpreter again costs up to
  * a switch interval beside a thread that computes. */
-int oar_py_give(struct oar_exchange *x, PyObject *chunk, bool wait, enum oar_room *room)
+int oar_py_give(struct oar_exchange *x, PyObject *chunk, enum oar_room *room)
 {
     Py_buffer view;
     if (view_chunk(chunk, &view) != 0) {
@@ -78,8 +78,8 @@ int oar_py_give(struct oar_exchange *x, PyObject *chunk, bool wait, enum oar_roo
     }
     *room = OAR_ROOM_OK;
     if (view.len > 0) { /* a chunk without bytes would be the last: RFC 9112 section 7.1 */
-        PyThreadState *state = wait || view.len > COPY_DETACHED ? PyEval_SaveThread() : NULL;
-        *room = host()->write(x, view.buf, (size_t)view.len, wait);
+        PyThreadState *state = view.len > COPY_DETACHED ? PyEval_SaveThread() : NULL;
+        *room = host()->write(x, view.buf, (size_t)view.len);
         if (state) {
             PyEval_RestoreThread(state);
         }
@@ -95,7 +95,7 @@ int oar_py_give(struct oar_exchange *x, PyObject *chunk, bool wait, enum oar_roo
 static PyObject *exchange_write(PyObject *self, PyObject *chunk)
 {
     enum oar_room room;
-    if (oar_py_give(of(self), chunk, false, &room) != 0) {
+    if (oar_py_give(of(self), chunk, &room) != 0) {
         return NULL;
     }
     return room == OAR_ROOM_GONE ? disconnected() : PyBool_FromLong(room == OAR_ROOM_WAIT);

@@ -33,7 +33,8 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t some;
     struct oar_job *first, **last; /* those that wait */
-    int count, capacity;
+    _Atomic int count;
+    int capacity;
     int idle;        /* threads that wait for a job, those too that are about to take one */
     int eager, most; /* threads made without asking; at most */
     _Atomic int n_threads;
@@ -267,6 +268,17 @@ int oar_py_pool_start(void)
     return pool.n_threads > 0 ? 0 : -1;
 }
 
+/* Under the lock. */
+static void add(struct oar_job *job)
+{
+    job->next = NULL;
+    *(pool.first ? pool.last : &pool.first) = job;
+    pool.last = &job->next;
+    pool.count++;
+    grow();
+    pthread_cond_signal(&pool.some);
+}
+
 bool oar_py_pool_submit(struct oar_job *job)
 {
     if (oar_py_pool_start() != 0) {
@@ -275,15 +287,22 @@ bool oar_py_pool_submit(struct oar_job *job)
     pthread_mutex_lock(&pool.lock);
     bool room = pool.count < pool.capacity;
     if (room) {
-        job->next = NULL;
-        *(pool.first ? pool.last : &pool.first) = job;
-        pool.last = &job->next;
-        pool.count++;
-        grow();
-        pthread_cond_signal(&pool.some);
+        add(job);
     }
     pthread_mutex_unlock(&pool.lock);
     return room;
+}
+
+void oar_py_pool_resume(struct oar_job *job)
+{
+    pthread_mutex_lock(&pool.lock);
+    add(job);
+    pthread_mutex_unlock(&pool.lock);
+}
+
+bool oar_py_pool_is_wanted(void)
+{
+    return pool.count > 0;
 }
 
 void oar_py_pool_stop(void)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Streamed responses: an async iterator becomes a task on its loop; a plain one is pumped, in a thread
- * of the pool: its items go to the client until it ends, raises, or the client has gone. Process:
- * worker, any attached thread. A pump owns its iterator and a reference to the exchange, until it ends.
- * Never starts an iterator before the head of its response was handed over. */
+ * Streamed responses: an async iterator becomes a task on its loop; a plain one is pumped: its items,
+ * made one at a time by threads of the pool, go to the client until it ends, raises, or the client has
+ * gone. Where the client is behind, the pump is parked in the exchange and holds no thread; where other
+ * jobs wait, it goes behind them. Process: worker, any attached thread; resume on the loop's. A pump
+ * owns its iterator and a reference to the exchange, until it ends. Never starts an iterator before
+ * the head of its response was handed over; never runs it in two threads at once. */
 #include <stdlib.h>
 
 #include "worker/py/py.h"
@@ -10,6 +12,7 @@
 /* A plain iterator whose items are a response's body. */
 struct oar_py_pump {
     struct oar_job job;
+    struct oar_parked parked;
     struct oar_exchange *exchange; /* a reference */
     struct oar_py_thread *from;    /* the loop's thread */
     PyObject *iterator, *context;  /* owned */
@@ -32,26 +35,39 @@ static void close_iterator(PyObject *iterator)
     }
 }
 
-static bool pump_items(struct oar_exchange *x, PyObject *iterator)
+/* How it goes on after some items. */
+enum pace {
+    PACE_AGAIN, /* at once, after the jobs that wait */
+    PACE_PARK,  /* when there is room */
+    PACE_DONE,  /* that was the last */
+    PACE_BROKE, /* no more: the iterator has raised (exception set), or nobody reads */
+};
+
+/* In the pump's context. One item is made at a time, and none before there is room for it. */
+static enum pace give_items(struct oar_exchange *x, PyObject *iterator)
 {
     enum oar_room room = host()->is_gone(x) ? OAR_ROOM_GONE : OAR_ROOM_OK;
-    PyObject *item;
-    while (room != OAR_ROOM_GONE && (item = PyIter_Next(iterator))) {
-        int rc = oar_py_give(x, item, true, &room);
-        Py_DECREF(item);
-        if (rc != 0) {
-            break;
+    enum pace pace = PACE_AGAIN;
+    do {
+        PyObject *item = room == OAR_ROOM_GONE ? NULL : PyIter_Next(iterator);
+        int rc = item ? oar_py_give(x, item, &room) : 0;
+        Py_XDECREF(item);
+        if (room == OAR_ROOM_GONE || rc != 0 || PyErr_Occurred()) {
+            pace = PACE_BROKE;
+        } else if (!item) {
+            pace = PACE_DONE;
+        } else if (room == OAR_ROOM_WAIT) {
+            pace = PACE_PARK;
         }
-    }
-    bool ok = !PyErr_Occurred() && room != OAR_ROOM_GONE;
-    if (!ok) {
+    } while (pace == PACE_AGAIN && !oar_py_pool_is_wanted());
+    if (pace == PACE_BROKE) {
         PyObject *exception = PyErr_GetRaisedException();
         close_iterator(iterator);
         if (exception) {
             PyErr_SetRaisedException(exception);
         }
     }
-    return ok;
+    return pace;
 }
 
 static void pump_free(struct oar_py_pump *p)
@@ -79,13 +95,22 @@ static void report(const struct oar_py_pump *p)
     }
 }
 
+static void finish(struct oar_py_pump *p, struct oar_py_thread *t, bool ok)
+{
+    report(p);
+    host()->end(p->exchange, ok);
+    oar_py_background_start(t, p->background, p->context, p->route);
+    p->background = NULL;
+    pump_free(p);
+}
+
 void oar_py_pump_run(struct oar_py_pump *p, struct oar_py_thread *t)
 {
-    bool ok = false;
+    enum pace pace = PACE_BROKE;
     t->loop = p->from->loop; /* borrowed */
     t->home = p->from->host;
     if (PyContext_Enter(p->context) == 0) {
-        ok = pump_items(p->exchange, p->iterator);
+        pace = give_items(p->exchange, p->iterator);
         PyObject *exception = PyErr_GetRaisedException();
         if (PyContext_Exit(p->context) != 0) {
             PyErr_Clear();
@@ -94,16 +119,21 @@ void oar_py_pump_run(struct oar_py_pump *p, struct oar_py_thread *t)
             PyErr_SetRaisedException(exception);
         }
     }
-    report(p);
-    host()->end(p->exchange, ok);
-    oar_py_background_start(t, p->background, p->context, p->route);
-    p->background = NULL;
-    pump_free(p);
+    if (pace == PACE_DONE || pace == PACE_BROKE) {
+        finish(p, t, pace == PACE_DONE);
+    } else if (pace == PACE_AGAIN || !host()->park(p->exchange, &p->parked)) {
+        oar_py_pool_resume(&p->job);
+    } /* else another thread may have it by now */
 }
 
 static void run(struct oar_job *job, void *thread)
 {
     oar_py_pump_run(OAR_CONTAINER_OF(job, struct oar_py_pump, job), thread);
+}
+
+static void resume(struct oar_parked *parked)
+{
+    oar_py_pool_resume(&OAR_CONTAINER_OF(parked, struct oar_py_pump, parked)->job);
 }
 
 /* An async iterator: a task on the loop's thread. `background` is stolen. */
@@ -140,6 +170,7 @@ static int start_plain(struct oar_py_thread *t, struct oar_exchange *x, PyObject
     } else {
         *p = (struct oar_py_pump){
             .job = {.run = run},
+            .parked = {.resume = resume},
             .exchange = x,
             .from = t->host ? t : t->caller,
             .iterator = Py_NewRef(iterator),

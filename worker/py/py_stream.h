@@ -17,7 +17,7 @@ extern PyObject *oar_py_exchange_type; /* owned by the module */
 PyObject *oar_py_exchange_new(struct oar_exchange *x);
 void oar_py_notify(void *thread, struct oar_exchange *x);
 /* Gives a chunk of the response, bytes or text. -1: exception set. */
-int oar_py_give(struct oar_exchange *x, PyObject *chunk, bool wait, enum oar_room *room);
+int oar_py_give(struct oar_exchange *x, PyObject *chunk, enum oar_room *room);
 /* The task is cancelled when the handler is overdue; with `on_gone` when the client has gone too.
  */
 void oar_py_arm_cancel(struct oar_request *r, PyObject *task, bool on_gone);
@@ -29,7 +29,8 @@ void oar_py_disarm_cancel(struct oar_request *r);
  * t->pump, to be started when the head of the response is on its way. */
 int oar_py_stream(struct oar_py_thread *t, struct oar_request *r, PyObject *response,
                   PyObject *context, bool *full);
-/* Gives the iterator's items, on a thread of the pool; then nothing is left of `p`. */
+/* Gives items, on a thread of the pool, for as long as there is room and no other job waits; then `p`
+ * is another thread's, or nothing is left of it. */
 void oar_py_pump_run(struct oar_py_pump *p, struct oar_py_thread *t);
 
 /* py_pool.c */
@@ -38,6 +39,10 @@ int oar_py_pool_start(void);
 /* The job waits for a pool thread, attached there. false: the queue is full, or there are no
  * threads. */
 bool oar_py_pool_submit(struct oar_job *job);
+/* The same for the rest of a job that was taken in before: it is never refused. */
+void oar_py_pool_resume(struct oar_job *job);
+/* Other jobs wait for a thread. */
+bool oar_py_pool_is_wanted(void);
 /* What this thread of the pool does now, for the scoreboard. */
 void oar_py_pool_runs(const struct oar_rt_route *route);
 /* The route whose handler has used most CPU time in the pool at some time since `since`
