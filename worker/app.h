@@ -50,12 +50,6 @@ enum oar_waiter {
     OAR_WAITERS,
 };
 
-/* Something that has given as much of a response as there is room for. `resume` is called once, on
- * the loop's thread, without the interpreter, when there is room again or nobody reads any more. */
-struct oar_parked {
-    void (*resume)(struct oar_parked *p);
-};
-
 /* What the event loop offers. Functions are called on the thread they name, without the
  * interpreter, unless it says otherwise. */
 struct oar_host {

@@ -110,10 +110,8 @@ void oar_conn_close(struct oar_conn *c)
         oar_list_remove(&c->dirty);
         oar_list_remove(&c->deadline);
         c->reading = NULL;
-        struct oar_exchange *x =
-            is_out(c) ? atomic_load_explicit(&c->first->exchange, memory_order_acquire) : NULL;
-        if (x) {
-            oar_exchange_gone(x, false);
+        if (is_out(c)) {
+            oar_request_gone(c->first, OAR_GONE_LEFT);
         }
     }
     if (!is_out(c)) {

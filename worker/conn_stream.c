@@ -24,14 +24,14 @@ void oar_stream_begin(struct oar_conn *c, struct oar_request *r)
         t->in_flight++;
     }
     if (c->fd < 0 || c->abandoned) {
-        oar_exchange_gone(x, false);
+        oar_request_gone(r, OAR_GONE_LEFT);
     } else {
         r->closes = r->response.close || !r->keep_alive || t->worker->draining ||
                     (r->minor == 0 && has_body(r));
         oar_conn_count(t->slot, r->response.status);
         oar_conn_head(c, r, r->closes);
         if (!has_body(r)) {
-            oar_exchange_gone(x, false); /* the handler's pump ends; so does the response */
+            oar_request_gone(r, OAR_GONE_LEFT); /* the handler's pump ends; so does the response */
         }
     }
     oar_exchange_post(x); /* not at once: the end of the response could free the connection */
@@ -126,7 +126,6 @@ void oar_conn_abandon(struct oar_conn *c, enum oar_rule rule)
     struct oar_thread *t = c->t;
     struct oar_request *running = c->first;
     struct oar_request answer = {.minor = running->minor, .method = running->method, .conn = c};
-    struct oar_exchange *x = atomic_load_explicit(&running->exchange, memory_order_acquire);
     oar_log(OAR_LOG_DEBUG, "answered %u in place of a handler: %s", status, why);
     oar_dispatch_error(c, &answer, status, why);
     oar_conn_count(t->slot, status);
@@ -134,7 +133,5 @@ void oar_conn_abandon(struct oar_conn *c, enum oar_rule rule)
     c->abandoned = c->close_after = c->refused = true;
     c->head_partial = false;
     oar_conn_stop_reading(c);
-    if (x) {
-        oar_exchange_gone(x, rule == OAR_RULE_HANDLER_DEADLINE);
-    }
+    oar_request_gone(running, rule == OAR_RULE_HANDLER_DEADLINE ? OAR_GONE_OVERDUE : OAR_GONE_LEFT);
 }

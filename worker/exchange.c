@@ -39,10 +39,14 @@ struct oar_exchange *oar_exchange_get(struct oar_request *r, struct oar_mailbox 
     pthread_mutex_init(&x->lock, NULL);
     pthread_cond_init(&x->changed, NULL);
     struct oar_exchange *other = NULL;
-    if (!atomic_compare_exchange_strong_explicit(&r->exchange, &other, x, memory_order_acq_rel,
-                                                 memory_order_acquire)) {
+    if (!atomic_compare_exchange_strong(&r->exchange, &other, x)) {
         oar_exchange_drop(x);
         x = other;
+    } else if (OAR_UNLIKELY(atomic_load(&r->gone) != OAR_GONE_NOT)) {
+        pthread_mutex_lock(&x->lock); /* nobody can wait yet */
+        x->gone = true;
+        x->overdue = atomic_load(&r->gone) == OAR_GONE_OVERDUE;
+        pthread_mutex_unlock(&x->lock);
     }
     return x;
 }
@@ -137,17 +141,27 @@ void oar_exchange_end_body(struct oar_exchange *x, enum oar_body state)
     tell(x, news);
 }
 
-void oar_exchange_gone(struct oar_exchange *x, bool overdue)
+static void set_gone(struct oar_exchange *x, enum oar_gone why)
 {
     pthread_mutex_lock(&x->lock);
     x->gone = true;
-    x->overdue = x->overdue || overdue;
+    x->overdue = x->overdue || why == OAR_GONE_OVERDUE;
     if (x->body_state == OAR_BODY_MORE) {
         x->body_state = OAR_BODY_CUT;
     }
     struct news news = changed(x);
     pthread_mutex_unlock(&x->lock);
     tell(x, news);
+}
+
+/* The mark comes before the look for an exchange: whoever makes one meanwhile finds the mark. */
+void oar_request_gone(struct oar_request *r, enum oar_gone why)
+{
+    atomic_store(&r->gone, (uint8_t)why);
+    struct oar_exchange *x = atomic_load(&r->exchange);
+    if (x) {
+        set_gone(x, why);
+    }
 }
 
 void oar_exchange_sent(struct oar_exchange *x, size_t unsent)

@@ -66,8 +66,8 @@ struct oar_exchange *oar_mailbox_notice(struct oar_mailbox *m);
 /* Body bytes for the handler. false: no memory. `full`: read no more for now. */
 bool oar_exchange_put_body(struct oar_exchange *x, struct oar_slice piece, bool *full);
 void oar_exchange_end_body(struct oar_exchange *x, enum oar_body state);
-/* Nobody will read the response any more. */
-void oar_exchange_gone(struct oar_exchange *x, bool overdue);
+/* Nobody will read the response any more; with or without an exchange. */
+void oar_request_gone(struct oar_request *r, enum oar_gone why);
 /* What the handler has given and asked for; bytes and end only when the response `streams`, that
  * is, its head was sent. */
 struct oar_taken oar_exchange_take_out(struct oar_exchange *x, bool streams);

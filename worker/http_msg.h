@@ -84,6 +84,19 @@ struct oar_job {
     void (*run)(struct oar_job *job, void *thread);
 };
 
+/* Something that has given as much of a response as there is room for. `resume` is called once, on
+ * the loop's thread, without the interpreter, when there is room again or nobody reads any more. */
+struct oar_parked {
+    void (*resume)(struct oar_parked *p);
+};
+
+/* Whether anybody reads the response. */
+enum oar_gone {
+    OAR_GONE_NOT,
+    OAR_GONE_LEFT,    /* the client has left, or got another answer */
+    OAR_GONE_OVERDUE, /* its other answer is the 504 of --handler-timeout */
+};
+
 struct oar_request {
     struct oar_request *next;      /* of the connection, in order of arrival */
     struct oar_request *done_next; /* thread's stack of requests that the pool has answered */
@@ -97,9 +110,10 @@ struct oar_request {
     bool call_app;    /* else response is complete: 404, 405, 307, 422 */
     bool expects_100; /* Expect: 100-continue, not yet answered */
     bool chunked;
-    bool streams_body; /* the handler began before the body had come, and reads it itself */
-    bool counted;      /* in thread->in_flight */
-    bool closes;       /* with OAR_REQ_STREAMING: the head said Connection: close */
+    bool streams_body;    /* the handler began before the body had come, and reads it itself */
+    bool counted;         /* in thread->in_flight */
+    bool closes;          /* with OAR_REQ_STREAMING: the head said Connection: close */
+    _Atomic uint8_t gone; /* enum oar_gone. Writer: the loop's thread; any thread may look */
     uint32_t n_fields;
     const struct oar_field *fields;
     uint32_t path_off, path_len; /* without the query */

@@ -131,7 +131,7 @@ static void a_waiter_that_is_not_due_is_no_news(void **state)
     assert_ptr_equal(oar_exchange_disarm(s->x, OAR_WAIT_ROOM, &due), &two);
     oar_exchange_sent(s->x, 0); /* the client is still there: nobody who waits is due */
     assert_int_equal(noticed(s), 0);
-    oar_exchange_gone(s->x, false);
+    oar_request_gone(&s->request, OAR_GONE_LEFT);
     assert_int_equal(noticed(s), 1);
     assert_ptr_equal(oar_exchange_disarm(s->x, OAR_WAIT_GONE, &due), &one);
     finish(s);
@@ -187,7 +187,7 @@ static void what_is_parked_is_resumed_when_nobody_reads(void **state)
     (void)state;
     give(s, OAR_STREAM_WINDOW, OAR_ROOM_WAIT);
     assert_true(oar_exchange_park(s->x, &seen.parked));
-    oar_exchange_gone(s->x, false);
+    oar_request_gone(&s->request, OAR_GONE_LEFT);
     assert_int_equal(seen.resumed, 1);
     finish(s);
     s = begin();
@@ -195,6 +195,20 @@ static void what_is_parked_is_resumed_when_nobody_reads(void **state)
     assert_true(oar_exchange_park(s->x, &seen.parked));
     finish(s); /* the request is answered otherwise */
     assert_int_equal(seen.resumed, 2);
+}
+
+static void an_exchange_that_is_made_late_knows_that_the_client_has_gone(void **state)
+{
+    struct scene *s = begin();
+    struct oar_request late = {0};
+    int one;
+    (void)state;
+    oar_request_gone(&late, OAR_GONE_OVERDUE);
+    struct oar_exchange *x = oar_exchange_get(&late, &s->mailbox);
+    assert_true(oar_exchange_is_gone(x));
+    assert_false(oar_exchange_arm(x, OAR_WAIT_OVERDUE, &one));
+    oar_exchange_close(&late);
+    finish(s);
 }
 
 static void a_body_in_pieces(void **state)
@@ -228,6 +242,7 @@ int main(void)
         cmocka_unit_test(the_end_of_the_request_gives_every_waiter_back),
         cmocka_unit_test(what_is_parked_is_resumed_once_when_there_is_room),
         cmocka_unit_test(what_is_parked_is_resumed_when_nobody_reads),
+        cmocka_unit_test(an_exchange_that_is_made_late_knows_that_the_client_has_gone),
         cmocka_unit_test(a_body_in_pieces),
     };
     return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);

@@ -106,8 +106,7 @@ static PyObject *submit(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_RuntimeError, "the pool belongs to a server's event loops");
         return NULL;
     }
-    int room = oar_py_job_call(oar_py_here, call, deliver);
-    return room < 0 ? NULL : PyBool_FromLong(room);
+    return oar_py_job_call(oar_py_here, call, deliver) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *gil_is_on(PyObject *module, PyObject *unused)
@@ -131,8 +130,8 @@ PyMethodDef oar_py_server_methods[] = {
     {"log", server_log, METH_VARARGS, "log(level, text, /)\n--\n\nLines for the server's log."},
     {"has_pool", has_pool, METH_NOARGS, "has_pool()\n--\n\nIs this an event loop of a server?"},
     {"submit", submit, METH_VARARGS,
-     "submit(call, deliver, /)\n--\n\nCall it in the pool, then deliver(result, exception). False: the "
-     "queue is full."},
+     "submit(call, deliver, /)\n--\n\nCall it in the pool, in its turn; then deliver(result, "
+     "exception)."},
     {"gil_is_on", gil_is_on, METH_NOARGS, "gil_is_on()\n--\n\nAn extension has turned it on."},
     {"is_serving", is_serving, METH_NOARGS, "is_serving()\n--\n\nAre there event loops?"},
     {NULL, NULL, 0, NULL},

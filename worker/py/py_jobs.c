@@ -45,6 +45,11 @@ static void run_request(struct oar_job *job, void *thread)
     struct oar_py_thread *t = thread;
     struct oar_request *r = OAR_CONTAINER_OF(job, struct oar_request, job);
     struct oar_py_thread *from = r->caller;
+    if (OAR_UNLIKELY(atomic_load_explicit(&r->gone, memory_order_relaxed) != OAR_GONE_NOT)) {
+        oar_py_respond_plain(r, 503); /* nobody waits, nobody reads it: the handler does not run */
+        oar_py.args->host->respond_elsewhere(from->host, r);
+        return;
+    }
     oar_py_pool_runs(r->route);
     if (OAR_UNLIKELY(r->timing != NULL)) {
         began_in_pool(r->timing, t->taken_ns);
@@ -100,20 +105,14 @@ static void run_call(struct oar_job *job, void *thread)
 
 int oar_py_job_call(struct oar_py_thread *t, PyObject *call, PyObject *deliver)
 {
-    struct call *c = PyMem_RawMalloc(sizeof *c);
+    struct call *c = oar_py_pool_start() == 0 ? PyMem_RawMalloc(sizeof *c) : NULL;
     if (!c) {
-        PyErr_NoMemory();
+        PyErr_SetString(PyExc_RuntimeError, "the pool has no thread; the server's log says why");
         return -1;
     }
     *c = (struct call){
         .job = {.run = run_call}, .call = Py_NewRef(call), .deliver = Py_NewRef(deliver)};
-    bool room = oar_py_pool_submit(&c->job);
-    if (room) {
-        count(t);
-    } else {
-        Py_DECREF(call);
-        Py_DECREF(deliver);
-        PyMem_RawFree(c);
-    }
-    return room;
+    oar_py_pool_put(&c->job);
+    count(t);
+    return 0;
 }

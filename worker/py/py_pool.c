@@ -293,7 +293,7 @@ bool oar_py_pool_submit(struct oar_job *job)
     return room;
 }
 
-void oar_py_pool_resume(struct oar_job *job)
+void oar_py_pool_put(struct oar_job *job)
 {
     pthread_mutex_lock(&pool.lock);
     add(job);

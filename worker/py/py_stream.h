@@ -39,8 +39,9 @@ int oar_py_pool_start(void);
 /* The job waits for a pool thread, attached there. false: the queue is full, or there are no
  * threads. */
 bool oar_py_pool_submit(struct oar_job *job);
-/* The same for the rest of a job that was taken in before: it is never refused. */
-void oar_py_pool_resume(struct oar_job *job);
+/* The same for what belongs to work that was accepted before, so that its number is bounded: it is
+ * never refused, and waits in the same line. */
+void oar_py_pool_put(struct oar_job *job);
 /* Other jobs wait for a thread. */
 bool oar_py_pool_is_wanted(void);
 /* What this thread of the pool does now, for the scoreboard. */
@@ -55,7 +56,7 @@ void oar_py_pool_stop(void);
 /* The handler of a request, called on the loop's thread `t`. false: no room. */
 bool oar_py_job_request(struct oar_py_thread *t, struct oar_request *r);
 /* Calls `call` without arguments, then `deliver` with its result and its exception, None for none.
- * 0: no room; -1: exception set. */
+ * -1: exception set. */
 int oar_py_job_call(struct oar_py_thread *t, PyObject *call, PyObject *deliver);
 
 /* py_background.c: what the handler's parameter collected, or `response` (NULL: none) carries.

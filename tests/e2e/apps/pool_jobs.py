@@ -78,10 +78,10 @@ async def small_async(n: int):
 
 @app.get("/burn", blocking=True)
 def burn(seconds: float):
-    """Pure Python that keeps the interpreter for as long as it may."""
+    """Pure Python, until /open, that keeps the interpreter for as long as it may."""
     events.append("burns")
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while time.monotonic() < until and not gate.is_set():
         pass
 
 
