@@ -82,6 +82,7 @@ struct oar_timing {
 struct oar_job {
     struct oar_job *next; /* of those that wait */
     void (*run)(struct oar_job *job, void *thread);
+    bool brief; /* such jobs have been over at once: no other thread is called meanwhile */
 };
 
 /* Something that has given as much of a response as there is room for. `resume` is called once, on

@@ -166,16 +166,19 @@ static void host_respond(struct oar_request *r)
     oar_conn_respond(r->conn, r);
 }
 
-static void host_respond_elsewhere(struct oar_thread *t, struct oar_request *r)
+static bool host_respond_elsewhere(struct oar_thread *t, struct oar_request *r)
 {
     struct oar_request *top = atomic_load_explicit(&t->done, memory_order_relaxed);
     do {
         r->done_next = top;
     } while (!atomic_compare_exchange_weak_explicit(&t->done, &top, r, memory_order_release,
                                                     memory_order_relaxed));
-    if (!top) {
-        oar_thread_wake(t);
-    }
+    return !top;
+}
+
+static void host_nudge(struct oar_thread *t)
+{
+    oar_poll_nudge(&t->poll);
 }
 
 static void host_hold(struct oar_thread *t, int change)
@@ -211,6 +214,7 @@ const struct oar_host oar_host = {
     .wake = oar_thread_wake,
     .respond = host_respond,
     .respond_elsewhere = host_respond_elsewhere,
+    .nudge = host_nudge,
     .exchange = host_exchange,
     .share = oar_exchange_share,
     .drop = oar_exchange_drop,

@@ -51,6 +51,7 @@ struct oar_thread {
     int index;
     bool accepting;
     bool entered;     /* the batch holds the interpreter */
+    bool handed;      /* requests were handed over, and no thread was called for them yet */
     bool app_is_busy; /* the last batch left work for the application's loop */
     struct oar_pool pool;
     struct oar_buf out;    /* responses of this round, connection by connection */

@@ -33,6 +33,7 @@ struct oar_py_handler {
     _Atomic uint8_t *place; /* in_pool unless it says OAR_PLACE_INLINE; NULL: pinned */
     _Atomic uint32_t quick; /* calls in a row that were */
     bool wants_request;     /* a parameter is the Request */
+    _Atomic bool brief;     /* its last call in the pool was over at once */
 };
 
 /* Process-wide; written before any other thread attaches, then read-only. */
@@ -88,7 +89,7 @@ struct oar_py_thread {
     struct shard *tasks;      /* py_tasks.c's; NULL in the pool */
     uint64_t timers_seen;     /* of the loop, when it began to wait */
     bool asked;               /* somebody wanted to know the current task */
-    uint64_t taken_ns;        /* in the pool: when it took its job */
+    uint64_t woken_ns, taken_ns; /* in the pool: when it was called, when it took its job */
     int index;
 };
 /* The event-loop thread that this is; NULL elsewhere. */
@@ -108,25 +109,26 @@ int oar_py_handlers_load(PyObject *specs);
 
 /* py_call.c */
 enum oar_call oar_py_call(void *thread, struct oar_request *r);
+enum oar_call oar_py_hand_over(void *thread, struct oar_request *r); /* detached */
 /* Calls the handler in a context of its own; completes r->response, errors included. Any thread. */
 void oar_py_run(struct oar_py_thread *t, struct oar_request *r);
-/* New reference: what the handler returned. */
+/* What the handler returned. New reference. */
 PyObject *oar_py_invoke(const struct oar_py_thread *t, const struct oar_py_handler *h,
                         struct oar_request *r);
 
 /* py_attach.c: takes the interpreter for a loop's thread, and accounts for the wait. */
 void oar_py_attach(struct oar_py_thread *t);
+extern _Atomic int oar_py_loops_wait; /* how many do; 0 without the GIL */
 /* Accounts for the interpreter's collections from now on. -1: exception set. */
 int oar_py_watch_collections(void);
 
 extern PyMethodDef oar_py_server_methods[];
-
 /* py_place.c: where a `def` that is not pinned runs */
 bool oar_py_place_here(const struct oar_py_handler *h);
-/* Calls the handler on the loop's thread, where it sees no running loop, as in the pool. */
-void oar_py_place_run_here(struct oar_py_thread *t, struct oar_request *r);
 /* Calls it, and remembers how long it took. */
 void oar_py_place_run(struct oar_py_thread *t, struct oar_request *r);
+/* The same on the loop's thread, where it sees no running loop, as in the pool. */
+void oar_py_place_run_here(struct oar_py_thread *t, struct oar_request *r);
 
 /* py_respond.c: completes r->response from a return value, or from the exception that is set. The
  * bytes lie in t->out until the thread's next response. */
@@ -134,14 +136,12 @@ void oar_py_respond(struct oar_py_thread *t, struct oar_request *r, PyObject *va
                     PyObject *context);
 void oar_py_respond_error(struct oar_py_thread *t, struct oar_request *r);
 void oar_py_respond_plain(struct oar_request *r, uint16_t status);
-
 /* py_json.c: appends `value` as JSON. -1: exception set. */
 int oar_py_json(struct oar_buf *out, PyObject *value);
 
 /* py_request.c */
 PyObject *oar_py_request_new(const struct oar_py_thread *t, const struct oar_request *r);
 extern PyType_Spec oar_py_request_spec;
-
 /* py_poller.c: asyncio's selector, for one thread. */
 PyObject *oar_py_poller_new(struct oar_py_thread *t);
 

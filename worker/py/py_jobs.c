@@ -19,20 +19,26 @@ static void count(const struct oar_py_thread *t)
     OAR_ADD(slot->pool_calls, 1);
 }
 
-/* The response's bytes leave the thread's buffer with the request: the loop's thread frees them. */
-static void detach_bytes(struct oar_py_thread *t, struct oar_request *r)
+/* To its loop: any thread of the pool, attached (nothing here blocks). The response's bytes leave the
+ * thread's buffer with the request: the loop's thread frees them. */
+static void deliver(struct oar_py_thread *t, struct oar_request *r, struct oar_thread *home)
 {
     if (t->out.data && r->response.body.ptr >= t->out.data &&
         r->response.body.ptr <= t->out.data + t->out.len) {
         r->response.owned = t->out.data;
         t->out = (struct oar_buf){0};
     }
+    if (oar_py.args->host->respond_elsewhere(home, r)) {
+        oar_py_pool_owes(home);
+    }
 }
 
-/* --server-timing: it waited in the queue until it was taken, then for the interpreter. */
-static void began_in_pool(struct oar_timing *time, uint64_t taken)
+/* --server-timing: it waited in the queue until it was taken, or for a thread that came from there and
+ * waited for the interpreter. */
+static void began_in_pool(struct oar_timing *time, uint64_t woken)
 {
     uint64_t now = oar_now_ns();
+    uint64_t taken = OAR_MIN(OAR_MAX(woken, time->called_ns), now);
     time->queue_ns += taken - time->called_ns;
     time->gil_ns += now - taken;
     time->called_ns = now;
@@ -45,14 +51,16 @@ static void run_request(struct oar_job *job, void *thread)
     struct oar_py_thread *t = thread;
     struct oar_request *r = OAR_CONTAINER_OF(job, struct oar_request, job);
     struct oar_py_thread *from = r->caller;
+    struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
+    uint64_t began = t->taken_ns;
     if (OAR_UNLIKELY(atomic_load_explicit(&r->gone, memory_order_relaxed) != OAR_GONE_NOT)) {
         oar_py_respond_plain(r, 503); /* nobody waits, nobody reads it: the handler does not run */
-        oar_py.args->host->respond_elsewhere(from->host, r);
+        deliver(t, r, from->host);
         return;
     }
     oar_py_pool_runs(r->route);
     if (OAR_UNLIKELY(r->timing != NULL)) {
-        began_in_pool(r->timing, t->taken_ns);
+        began_in_pool(r->timing, t->woken_ns);
     }
     t->caller = from;
     t->context = from->context;               /* borrowed for the call: each handler copies it */
@@ -62,10 +70,11 @@ static void run_request(struct oar_job *job, void *thread)
     oar_py_place_run(t, r);
     struct oar_py_pump *pump = t->pump;
     t->pump = NULL;
-    t->state = PyEval_SaveThread();
-    detach_bytes(t, r);
-    oar_py.args->host->respond_elsewhere(from->host, r);
-    PyEval_RestoreThread(t->state);
+    deliver(t, r, from->host);
+    bool brief = !pump && oar_now_ns() - began < OAR_BRIEF_NS;
+    if (brief != atomic_load_explicit(&h->brief, memory_order_relaxed)) {
+        atomic_store_explicit(&h->brief, brief, memory_order_relaxed);
+    }
     if (pump) {
         oar_py_pump_run(pump, t);
     }
@@ -73,8 +82,10 @@ static void run_request(struct oar_job *job, void *thread)
 
 bool oar_py_job_request(struct oar_py_thread *t, struct oar_request *r)
 {
+    const struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
     r->caller = t;
     r->job.run = run_request;
+    r->job.brief = atomic_load_explicit(&h->brief, memory_order_relaxed);
     bool room = oar_py_pool_submit(&r->job);
     if (room) {
         count(t);

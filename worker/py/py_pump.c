@@ -7,6 +7,7 @@
  * the head of its response was handed over; never runs it in two threads at once. */
 #include <stdlib.h>
 
+#include "shared/clock.h"
 #include "worker/py/py.h"
 
 /* A plain iterator whose items are a response's body. */
@@ -107,6 +108,7 @@ static void finish(struct oar_py_pump *p, struct oar_py_thread *t, bool ok)
 void oar_py_pump_run(struct oar_py_pump *p, struct oar_py_thread *t)
 {
     enum pace pace = PACE_BROKE;
+    uint64_t began = oar_now_ns();
     t->loop = p->from->loop; /* borrowed */
     t->home = p->from->host;
     if (PyContext_Enter(p->context) == 0) {
@@ -119,6 +121,7 @@ void oar_py_pump_run(struct oar_py_pump *p, struct oar_py_thread *t)
             PyErr_SetRaisedException(exception);
         }
     }
+    p->job.brief = oar_now_ns() - began < OAR_BRIEF_NS;
     if (pace == PACE_DONE || pace == PACE_BROKE) {
         finish(p, t, pace == PACE_DONE);
     } else if (pace == PACE_AGAIN || !host()->park(p->exchange, &p->parked)) {
@@ -181,7 +184,8 @@ static int start_plain(struct oar_py_thread *t, struct oar_exchange *x, PyObject
         if (!t->host) {
             t->pump = p;
             rc = 0;
-        } else if (oar_py_pool_submit(&p->job)) {
+        } else if (oar_py_pool_start() == 0 && oar_py_pool_submit(&p->job)) {
+            oar_py_handed(t);
             rc = 0;
         } else {
             *full = true;

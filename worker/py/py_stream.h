@@ -9,6 +9,7 @@
 struct oar_py_thread;
 
 struct oar_py_pump;
+#define OAR_BRIEF_NS 200000u /* a job that takes less is over at once */
 
 /* py_exchange.c */
 extern PyType_Spec oar_py_exchange_spec;
@@ -36,16 +37,22 @@ void oar_py_pump_run(struct oar_py_pump *p, struct oar_py_thread *t);
 /* py_pool.c */
 /* Makes the first thread, once; others as jobs need them. -1: there is none, the log says why. */
 int oar_py_pool_start(void);
-/* The job waits for a pool thread, attached there. false: the queue is full, or there are no
- * threads. */
+/* The job waits for a pool thread, and runs attached there. false: the queue is full, or there are
+ * no threads. Attached or not; no thread is called before oar_py_handed. */
 bool oar_py_pool_submit(struct oar_job *job);
+void oar_py_handed(void *thread);
 /* The same for what belongs to work that was accepted before, so that its number is bounded: it is
- * never refused, and waits in the same line. */
+ * never refused, and waits in the same line. A thread is called. */
 void oar_py_pool_put(struct oar_job *job);
+/* py_attach.c: how soon the loops get the GIL back from handlers in the pool. */
+void oar_py_set_switch_interval(void);
 /* Other jobs wait for a thread. */
 bool oar_py_pool_is_wanted(void);
-/* What this thread of the pool does now, for the scoreboard. */
+/* On a thread of the pool: what it runs now, for the scoreboard. */
 void oar_py_pool_runs(const struct oar_rt_route *route);
+/* On a thread of the pool: the loop is to be nudged, at the latest when this thread has no brief job
+ * to run. */
+void oar_py_pool_owes(struct oar_thread *loop);
 /* The route whose handler has used most CPU time in the pool at some time since `since`
  * (CLOCK_MONOTONIC, ns). NULL: none ran. */
 const struct oar_rt_route *oar_py_pool_suspect(uint64_t since);
