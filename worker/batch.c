@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * The middle of a round: requests whose turn it is go through the application, then all output
- * leaves. Three phases: what was parsed and matched before needed no interpreter; the interpreter
+ * leaves. Three phases: what was parsed and matched before needed no interpreter, nor do requests that
+ * are handed to the application's own threads, which are called once for all of them; the interpreter
  * is entered once, for at most OAR_BATCH_REQUESTS requests or OAR_BATCH_USEC, and only if a request
- * that is not handed to the application's own threads
  * needs it; then it is left, and the sockets are written. Process: worker, on the loop's thread.
- * Owns nothing. Never calls the kernel while it is inside. */
+ * Owns nothing. Never calls the kernel while it is inside, but to call a thread. */
 #include "shared/clock.h"
 #include "worker/conn.h"
 #include "worker/dispatch.h"

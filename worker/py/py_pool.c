@@ -1,86 +1,25 @@
 /* SPDX-License-Identifier: MIT
- * The pool: threads for jobs that may block (py_jobs.c, py_pump.c say what). One bounded queue for
- * the whole worker. A thread is made when a job comes and none is
- * idle: at once up to a few a core; of --pool-threads auto then as many again as wait, if the scout
- * finds that those there are mostly wait too (docs/decisions/011-pool-size.md).
- * Process: worker. A pool thread runs no event loop; it makes its thread state once, and waits
- * detached. Owns the queue and the threads; what a job's function gets is its own. Never touches a connection; never blocks a loop's thread on its lock
- * for longer than it takes to link one request, or to make one of the first threads. */
-#include <pthread.h>
+ * The pool: threads for jobs that may block (py_jobs.c and py_pump.c say what; py_pool_size.c, how many
+ * threads). Two lines of jobs for the whole worker: handlers and calls, bounded by --pool-queue; and
+ * iterators of streamed responses that go on, bounded by the requests in flight. Process: worker. A
+ * pool thread runs no event loop; it makes its thread state once, and waits detached. Owns the lines
+ * and the threads; what a job's function gets is its own. Never touches a connection; never blocks a
+ * loop's thread on its lock for longer than it takes to link a job, or to make one of the first
+ * threads. */
 #include <sched.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "shared/clock.h"
-#include "worker/py/py.h"
+#include "worker/py/py_pool.h"
 
-#ifdef Py_GIL_DISABLED
-#define FREE_THREADED 1
-#else
-#define FREE_THREADED 0
-#endif
-#define AUTO_THREADS 40    /* what Starlette gives a process */
-#define AUTO_EAGER 4       /* a core: so many may compute, and are made without asking */
-#define SCOUT_NS 50000000u /* how long the scout looks before it says that threads wait */
-#define TICK_NS 1000000u
-#define OWE_NS 100000u     /* a response waits no longer for others of its thread */
-#define LET_GO_NS 1000000u /* no thread keeps the interpreter longer for its jobs without asking */
-
-/* What a thread does, for whoever was kept waiting: written by the thread, read by any. */
-struct activity {
-    _Atomic(const struct oar_rt_route *) route; /* of the last handler; NULL: none yet */
-    _Atomic uint64_t ended;                     /* CLOCK_MONOTONIC, ns; 0: it runs */
-    _Atomic uint64_t cpu_before, cpu;           /* ns of CPU time: at its start; all it took */
-    _Atomic(struct oar_thread *) owed;          /* a loop that is to be nudged; NULL: none */
-    uint64_t owed_since;                        /* this and what follows: the thread's alone */
-    bool brief;                                 /* counted in pool.brief */
-};
-
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t some;
-    struct oar_job *first, **last; /* those that wait */
-    _Atomic int count;
-    int capacity;
-    int idle;        /* threads that wait, and were not called */
-    int called;      /* calls that no thread has followed yet */
-    int coming;      /* threads that will look for a job: called, or just made */
-    int brief;       /* threads that run a brief job, and will look for another */
-    uint64_t taken;  /* jobs, ever */
-    int eager, most; /* threads made without asking; at most */
-    _Atomic int n_threads;
-    _Atomic bool started;
-    bool stopping;
-    pthread_t *threads;        /* `most` of each */
-    struct activity *activity; /* one a thread */
-    pthread_t scout;
-    pthread_cond_t full; /* for the scout: no thread is idle and jobs wait, or the end */
-    bool scouts, scout_waits;
-    pthread_t ticker;
-    pthread_cond_t tick; /* for the ticker: it is to begin, or to end */
-    bool ticks, ticker_waits;
-} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .some = PTHREAD_COND_INITIALIZER};
-
+struct oar_py_pool oar_py_pool = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                                  .some = PTHREAD_COND_INITIALIZER};
 static _Thread_local struct activity *here; /* of this thread of the pool */
-
-static int cpu_share(void)
-{
-    return OAR_MAX(oar_py.args->cpu_count, 1);
-}
-
-static uint64_t cpu_of(pthread_t thread)
-{
-    clockid_t clock;
-    struct timespec time = {0};
-    if (pthread_getcpuclockid(thread, &clock) == 0) {
-        clock_gettime(clock, &time);
-    }
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
 
 static void begins(struct activity *a)
 {
-    OAR_SET(a->cpu_before, cpu_of(pthread_self()));
+    OAR_SET(a->cpu_before, oar_py_cpu_of(pthread_self()));
     OAR_SET(a->ended, 0);
     OAR_SET(a->route, NULL);
 }
@@ -92,7 +31,7 @@ void oar_py_pool_runs(const struct oar_rt_route *route)
 
 static void ends(struct activity *a)
 {
-    OAR_SET(a->cpu, cpu_of(pthread_self()) - OAR_GET_NOW(a->cpu_before));
+    OAR_SET(a->cpu, oar_py_cpu_of(pthread_self()) - OAR_GET_NOW(a->cpu_before));
     OAR_SET(a->ended, oar_now_ns());
 }
 
@@ -100,12 +39,12 @@ const struct oar_rt_route *oar_py_pool_suspect(uint64_t since)
 {
     const struct oar_rt_route *suspect = NULL;
     uint64_t most = 0;
-    for (int i = 0; i < pool.n_threads; i++) {
-        const struct activity *a = &pool.activity[i];
+    for (int i = 0; i < oar_py_pool.n_threads; i++) {
+        const struct activity *a = &oar_py_pool.activity[i];
         const struct oar_rt_route *route = OAR_GET_NOW(a->route);
         uint64_t ended = OAR_GET_NOW(a->ended);
-        uint64_t cpu =
-            ended ? OAR_GET_NOW(a->cpu) : cpu_of(pool.threads[i]) - OAR_GET_NOW(a->cpu_before);
+        uint64_t cpu = ended ? OAR_GET_NOW(a->cpu)
+                             : oar_py_cpu_of(oar_py_pool.threads[i]) - OAR_GET_NOW(a->cpu_before);
         if (route && (ended == 0 || ended >= since) && cpu > most) {
             most = cpu;
             suspect = route;
@@ -116,16 +55,15 @@ const struct oar_rt_route *oar_py_pool_suspect(uint64_t since)
 
 static void *pool_thread(void *argument);
 
-/* Under the lock. Where one cannot be had, there will be no more. */
-static void add_thread(void)
+void oar_py_pool_add_thread(void)
 {
-    int at = pool.n_threads;
-    int rc = pthread_create(&pool.threads[at], NULL, pool_thread, &pool.activity[at]);
+    int at = oar_py_pool.n_threads;
+    int rc = pthread_create(&oar_py_pool.threads[at], NULL, pool_thread, &oar_py_pool.activity[at]);
     if (rc == 0) {
-        pool.n_threads = at + 1; /* its identity is there: others may look */
-        pool.coming++;
+        oar_py_pool.n_threads = at + 1; /* its identity is there: others may look */
+        oar_py_pool.coming++;
     } else {
-        pool.most = at;
+        oar_py_pool.most = at;
         oar_py.args->host->log(
             at ? OAR_LOG_WARNING : OAR_LOG_ERROR,
             "cannot start pool thread %d%s: %s; raise the limits of processes and memory, or "
@@ -134,79 +72,16 @@ static void add_thread(void)
     }
 }
 
-/* CPU seconds of all pool threads, in ns. Under the lock. */
-static uint64_t pool_cpu(void)
-{
-    uint64_t sum = 0;
-    for (int i = 0; i < pool.n_threads; i++) {
-        sum += cpu_of(pool.threads[i]);
-    }
-    return sum;
-}
-
-/* Under the lock. More jobs than threads that are free for them. */
-static bool saturated(void)
-{
-    return pool.count > pool.idle + pool.coming && pool.n_threads < pool.most && !pool.stopping;
-}
-
-static void scout_pause(uint64_t until)
-{
-    struct timespec time = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
-    while (!pool.stopping && pthread_cond_timedwait(&pool.full, &pool.lock, &time) == 0) {
-    }
-}
-
-/* Threads that wait are cheap, and more of them serve more. Threads that compute only take turns,
- * and the event loops with them: where those there are use half of what the interpreter can give,
- * they stay as many. */
-static void *scout(void *unused)
-{
-    uint64_t cores = FREE_THREADED ? (uint64_t)cpu_share() : 1;
-    (void)unused;
-    pthread_mutex_lock(&pool.lock);
-    while (!pool.stopping && pool.n_threads < pool.most) {
-        if (!saturated()) {
-            pool.scout_waits = true;
-            pthread_cond_wait(&pool.full, &pool.lock);
-            pool.scout_waits = false;
-            continue;
-        }
-        uint64_t began = oar_now_ns(), cpu = pool_cpu();
-        scout_pause(began + SCOUT_NS);
-        uint64_t took = oar_now_ns() - began;
-        bool they_wait = pool_cpu() - cpu < took * cores / 2;
-        for (int n = pool.count - pool.idle - pool.coming; n > 0 && they_wait && saturated(); n--) {
-            add_thread();
-        }
-    }
-    pthread_mutex_unlock(&pool.lock);
-    return NULL;
-}
-
-/* Under the lock: jobs wait that no thread has come for. */
-static void grow(void)
-{
-    bool more = saturated();
-    if (more && pool.n_threads < pool.eager) {
-        add_thread();
-    } else if (more && !pool.scouts) {
-        pool.scouts = pthread_create(&pool.scout, NULL, scout, NULL) == 0;
-    } else if (more && pool.scout_waits) {
-        pthread_cond_signal(&pool.full);
-    }
-}
-
 /* Under the lock. */
 static void call_thread(void)
 {
-    if (pool.idle > 0) {
-        pool.idle--;
-        pool.coming++;
-        pool.called++;
-        pthread_cond_signal(&pool.some);
+    if (oar_py_pool.idle > 0) {
+        oar_py_pool.idle--;
+        oar_py_pool.coming++;
+        oar_py_pool.called++;
+        pthread_cond_signal(&oar_py_pool.some);
     } else {
-        grow();
+        oar_py_pool_grow();
     }
 }
 
@@ -228,47 +103,48 @@ static void *ticker(void *unused)
     uint64_t seen = 0;
     int quiet = 0;
     (void)unused;
-    pthread_mutex_lock(&pool.lock);
-    while (!pool.stopping) {
+    pthread_mutex_lock(&oar_py_pool.lock);
+    while (!oar_py_pool.stopping) {
         if (quiet > 20) {
-            pool.ticker_waits = true;
-            pthread_cond_wait(&pool.tick, &pool.lock);
-            pool.ticker_waits = false;
+            oar_py_pool.ticker_waits = true;
+            pthread_cond_wait(&oar_py_pool.tick, &oar_py_pool.lock);
+            oar_py_pool.ticker_waits = false;
             quiet = 0;
         }
         uint64_t until = oar_now_ns() + TICK_NS;
         struct timespec time = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
-        pthread_cond_timedwait(&pool.tick, &pool.lock, &time);
-        quiet = pool.taken == seen && pool.count == 0 ? quiet + 1 : 0;
-        if (pool.count > 0 && pool.taken == seen && pool.coming == 0) {
+        pthread_cond_timedwait(&oar_py_pool.tick, &oar_py_pool.lock, &time);
+        quiet = oar_py_pool.taken == seen && oar_py_pool.count == 0 ? quiet + 1 : 0;
+        if (oar_py_pool.count > 0 && oar_py_pool.taken == seen && oar_py_pool.coming == 0) {
             call_thread();
         }
-        seen = pool.taken;
-        for (int i = 0; i < pool.n_threads; i++) {
-            pay(&pool.activity[i]);
+        seen = oar_py_pool.taken;
+        for (int i = 0; i < oar_py_pool.n_threads; i++) {
+            pay(&oar_py_pool.activity[i]);
         }
     }
-    pthread_mutex_unlock(&pool.lock);
+    pthread_mutex_unlock(&oar_py_pool.lock);
     return NULL;
 }
 
 /* Under the lock: the ticker looks from now on. false: there is none. */
 static bool ticks(void)
 {
-    if (!pool.ticks) {
-        pool.ticks = pthread_create(&pool.ticker, NULL, ticker, NULL) == 0;
-    } else if (pool.ticker_waits) {
-        pthread_cond_signal(&pool.tick);
+    if (!oar_py_pool.ticks) {
+        oar_py_pool.ticks = pthread_create(&oar_py_pool.ticker, NULL, ticker, NULL) == 0;
+    } else if (oar_py_pool.ticker_waits) {
+        pthread_cond_signal(&oar_py_pool.tick);
     }
-    return pool.ticks;
+    return oar_py_pool.ticks;
 }
 
 /* Under the lock: a thread is called for the jobs that wait, unless one comes anyway. Those that it
  * takes will call the next. */
 static void need_thread(void)
 {
-    int cores = FREE_THREADED ? cpu_share() : 1;
-    if (pool.count > 0 && pool.coming == 0 && (pool.brief < cores || !ticks())) {
+    int cores = FREE_THREADED ? oar_py_cpu_share() : 1;
+    if (oar_py_pool.count > 0 && oar_py_pool.coming == 0 &&
+        (oar_py_pool.brief < cores || !ticks())) {
         call_thread();
     }
 }
@@ -290,14 +166,19 @@ void oar_py_pool_owes(struct oar_thread *loop)
 /* Under the lock. */
 static struct oar_job *first_job(struct activity *a)
 {
-    struct oar_job *job = pool.first;
-    pool.brief -= a->brief;
+    bool goes_on =
+        oar_py_pool.fresh.count == 0 || (oar_py_pool.going_on.count > 0 && !oar_py_pool.went_on);
+    struct line *line = goes_on ? &oar_py_pool.going_on : &oar_py_pool.fresh;
+    struct oar_job *job = line->count > 0 ? line->first : NULL;
+    oar_py_pool.went_on = goes_on;
+    oar_py_pool.brief -= a->brief;
     a->brief = job && job->brief;
-    pool.brief += a->brief;
+    oar_py_pool.brief += a->brief;
     if (job) {
-        pool.first = job->next;
-        pool.count--;
-        pool.taken++;
+        line->first = job->next;
+        line->count--;
+        oar_py_pool.count--;
+        oar_py_pool.taken++;
     }
     return job;
 }
@@ -308,17 +189,17 @@ static struct oar_job *first_job(struct activity *a)
 static struct oar_job *take(struct oar_py_thread *t, bool coming)
 {
     t->taken_ns = oar_now_ns();
-    pthread_mutex_lock(&pool.lock);
-    pool.coming -= coming;
+    pthread_mutex_lock(&oar_py_pool.lock);
+    oar_py_pool.coming -= coming;
     struct oar_job *job = first_job(here);
     if (job) {
         need_thread();
     } else {
-        pool.idle++;
+        oar_py_pool.idle++;
     }
     bool owes = OAR_GET_NOW(here->owed) != NULL;
     bool may_owe = owes && job && job->brief && t->taken_ns - here->owed_since < OWE_NS && ticks();
-    pthread_mutex_unlock(&pool.lock);
+    pthread_mutex_unlock(&oar_py_pool.lock);
     if (owes && !may_owe) {
         pay(here);
     }
@@ -328,18 +209,18 @@ static struct oar_job *take(struct oar_py_thread *t, bool coming)
 /* Detached: waits for a call. false: the pool ends. */
 static bool wait_for_call(void)
 {
-    pthread_mutex_lock(&pool.lock);
-    while (pool.called == 0 && !pool.stopping) {
-        pthread_cond_wait(&pool.some, &pool.lock);
+    pthread_mutex_lock(&oar_py_pool.lock);
+    while (oar_py_pool.called == 0 && !oar_py_pool.stopping) {
+        pthread_cond_wait(&oar_py_pool.some, &oar_py_pool.lock);
     }
-    bool runs = pool.called > 0 || pool.count > 0;
-    if (pool.called > 0) {
-        pool.called--;
+    bool runs = oar_py_pool.called > 0 || oar_py_pool.count > 0;
+    if (oar_py_pool.called > 0) {
+        oar_py_pool.called--;
     } else {
-        pool.idle--;
-        pool.coming++;
+        oar_py_pool.idle--;
+        oar_py_pool.coming++;
     }
-    pthread_mutex_unlock(&pool.lock);
+    pthread_mutex_unlock(&oar_py_pool.lock);
     return runs;
 }
 
@@ -400,100 +281,111 @@ static void make_ready(void)
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool.full, &monotonic);
-    pthread_cond_init(&pool.tick, &monotonic);
+    pthread_cond_init(&oar_py_pool.full, &monotonic);
+    pthread_cond_init(&oar_py_pool.tick, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    pool.most = asked ? asked : AUTO_THREADS;
-    pool.eager = asked ? asked : OAR_MIN(AUTO_THREADS, AUTO_EAGER * cpu_share());
-    pool.capacity = (int)config->pool_queue;
-    pool.threads = calloc((size_t)pool.most, sizeof *pool.threads);
-    pool.activity = calloc((size_t)pool.most, sizeof *pool.activity);
-    if (pool.threads && pool.activity) {
-        add_thread();
+    oar_py_pool.most = asked ? asked : AUTO_THREADS;
+    oar_py_pool.eager = asked ? asked : OAR_MIN(AUTO_THREADS, AUTO_EAGER * oar_py_cpu_share());
+    oar_py_pool.capacity = (int)config->pool_queue;
+    oar_py_pool.threads = calloc((size_t)oar_py_pool.most, sizeof *oar_py_pool.threads);
+    oar_py_pool.activity = calloc((size_t)oar_py_pool.most, sizeof *oar_py_pool.activity);
+    if (oar_py_pool.threads && oar_py_pool.activity) {
+        oar_py_pool_add_thread();
     } else {
-        oar_py.args->host->log(OAR_LOG_ERROR, "no memory for --pool-threads %d", pool.most);
+        oar_py.args->host->log(OAR_LOG_ERROR, "no memory for --pool-threads %d", oar_py_pool.most);
     }
 }
 
 int oar_py_pool_start(void)
 {
-    if (!pool.started) {
+    if (!oar_py_pool.started) {
         oar_py_set_switch_interval(); /* not under the lock: it runs Python */
-        pthread_mutex_lock(&pool.lock);
-        if (!pool.started) {
+        pthread_mutex_lock(&oar_py_pool.lock);
+        if (!oar_py_pool.started) {
             make_ready();
-            pool.started = true;
+            oar_py_pool.started = true;
         }
-        pthread_mutex_unlock(&pool.lock);
+        pthread_mutex_unlock(&oar_py_pool.lock);
     }
-    return pool.n_threads > 0 ? 0 : -1;
+    return oar_py_pool.n_threads > 0 ? 0 : -1;
 }
 
 /* Under the lock. */
-static void add(struct oar_job *job)
+static void add(struct line *line, struct oar_job *job)
 {
     job->next = NULL;
-    *(pool.first ? pool.last : &pool.first) = job;
-    pool.last = &job->next;
-    pool.count++;
+    *(line->count > 0 ? line->last : &line->first) = job;
+    line->last = &job->next;
+    line->count++;
+    oar_py_pool.count++;
+}
+
+static void put(struct line *line, struct oar_job *job)
+{
+    pthread_mutex_lock(&oar_py_pool.lock);
+    add(line, job);
+    need_thread();
+    pthread_mutex_unlock(&oar_py_pool.lock);
 }
 
 bool oar_py_pool_submit(struct oar_job *job)
 {
-    pthread_mutex_lock(&pool.lock);
-    bool room = pool.count < pool.capacity && pool.n_threads > 0;
+    pthread_mutex_lock(&oar_py_pool.lock);
+    bool room = oar_py_pool.fresh.count < oar_py_pool.capacity && oar_py_pool.n_threads > 0;
     if (room) {
-        add(job);
+        add(&oar_py_pool.fresh, job);
     }
-    pthread_mutex_unlock(&pool.lock);
+    pthread_mutex_unlock(&oar_py_pool.lock);
     return room;
 }
 
 void oar_py_handed(void *thread)
 {
     (void)thread;
-    pthread_mutex_lock(&pool.lock);
+    pthread_mutex_lock(&oar_py_pool.lock);
     need_thread();
-    pthread_mutex_unlock(&pool.lock);
+    pthread_mutex_unlock(&oar_py_pool.lock);
 }
 
 void oar_py_pool_put(struct oar_job *job)
 {
-    pthread_mutex_lock(&pool.lock);
-    add(job);
-    need_thread();
-    pthread_mutex_unlock(&pool.lock);
+    put(&oar_py_pool.fresh, job);
+}
+
+void oar_py_pool_go_on(struct oar_job *job)
+{
+    put(&oar_py_pool.going_on, job);
 }
 
 bool oar_py_pool_is_wanted(void)
 {
-    return pool.count > 0;
+    return oar_py_pool.count > 0;
 }
 
 void oar_py_pool_stop(void)
 {
-    pthread_mutex_lock(&pool.lock);
-    pool.stopping = true;
-    pthread_cond_broadcast(&pool.some);
-    if (pool.scouts) {
-        pthread_cond_signal(&pool.full);
+    pthread_mutex_lock(&oar_py_pool.lock);
+    oar_py_pool.stopping = true;
+    pthread_cond_broadcast(&oar_py_pool.some);
+    if (oar_py_pool.scouts) {
+        pthread_cond_signal(&oar_py_pool.full);
     }
-    if (pool.ticks) {
-        pthread_cond_signal(&pool.tick);
+    if (oar_py_pool.ticks) {
+        pthread_cond_signal(&oar_py_pool.tick);
     }
-    pthread_mutex_unlock(&pool.lock);
-    if (pool.scouts) {
-        pthread_join(pool.scout, NULL);
+    pthread_mutex_unlock(&oar_py_pool.lock);
+    if (oar_py_pool.scouts) {
+        pthread_join(oar_py_pool.scout, NULL);
     }
-    if (pool.ticks) {
-        pthread_join(pool.ticker, NULL);
+    if (oar_py_pool.ticks) {
+        pthread_join(oar_py_pool.ticker, NULL);
     }
-    for (int i = 0; i < pool.n_threads; i++) {
-        pthread_join(pool.threads[i], NULL);
+    for (int i = 0; i < oar_py_pool.n_threads; i++) {
+        pthread_join(oar_py_pool.threads[i], NULL);
     }
-    free(pool.threads);
-    free(pool.activity);
-    pool.activity = NULL;
-    pool.threads = NULL;
-    pool.n_threads = pool.capacity = 0;
+    free(oar_py_pool.threads);
+    free(oar_py_pool.activity);
+    oar_py_pool.activity = NULL;
+    oar_py_pool.threads = NULL;
+    oar_py_pool.n_threads = oar_py_pool.capacity = 0;
 }

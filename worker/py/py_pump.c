@@ -125,7 +125,7 @@ void oar_py_pump_run(struct oar_py_pump *p, struct oar_py_thread *t)
     if (pace == PACE_DONE || pace == PACE_BROKE) {
         finish(p, t, pace == PACE_DONE);
     } else if (pace == PACE_AGAIN || !host()->park(p->exchange, &p->parked)) {
-        oar_py_pool_put(&p->job);
+        oar_py_pool_go_on(&p->job);
     } /* else another thread may have it by now */
 }
 
@@ -136,7 +136,7 @@ static void run(struct oar_job *job, void *thread)
 
 static void resume(struct oar_parked *parked)
 {
-    oar_py_pool_put(&OAR_CONTAINER_OF(parked, struct oar_py_pump, parked)->job);
+    oar_py_pool_go_on(&OAR_CONTAINER_OF(parked, struct oar_py_pump, parked)->job);
 }
 
 /* An async iterator: a task on the loop's thread. `background` is stolen. */

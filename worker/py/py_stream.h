@@ -44,6 +44,8 @@ void oar_py_handed(void *thread);
 /* The same for what belongs to work that was accepted before, so that its number is bounded: it is
  * never refused, and waits in the same line. A thread is called. */
 void oar_py_pool_put(struct oar_job *job);
+/* The same for the rest of a job that has run: in a line of its own, which takes turns with that. */
+void oar_py_pool_go_on(struct oar_job *job);
 /* py_attach.c: how soon the loops get the GIL back from handlers in the pool. */
 void oar_py_set_switch_interval(void);
 /* Other jobs wait for a thread. */
