@@ -17,6 +17,7 @@ struct oar_watch;  /* a watched descriptor; opaque */
 enum oar_call {
     OAR_CALL_DONE,    /* request->response is complete, valid until the next call on this thread */
     OAR_CALL_PENDING, /* host->respond will be called later */
+    OAR_CALL_INSIDE,  /* hand_over only: it is for `call` */
 };
 
 /* A descriptor that became ready for the application (asyncio's). */
@@ -34,13 +35,9 @@ enum oar_body {
     OAR_BODY_COMPLETE, /* that was all */
     OAR_BODY_CUT, /* the rest will never come: the client left, broke a rule, or was answered */
 };
-/* What became of bytes that a handler gave. */
-enum oar_room {
-    OAR_ROOM_OK,
-    OAR_ROOM_WAIT, /* taken; give no more before there is room */
-    OAR_ROOM_GONE, /* nobody reads the response */
-    OAR_ROOM_NO_MEMORY,
-};
+/* What became of bytes that a handler gave. WAIT: taken; give no more before there is room. GONE:
+ * nobody reads the response. */
+enum oar_room { OAR_ROOM_OK, OAR_ROOM_WAIT, OAR_ROOM_GONE, OAR_ROOM_NO_MEMORY };
 /* What the application can wait for, on the loop's thread. */
 enum oar_waiter {
     OAR_WAIT_BODY,    /* body bytes, or the body's end */
@@ -64,17 +61,20 @@ struct oar_host {
     void (*wake)(struct oar_thread *t);
     /* On the loop's thread: request->response of a pending request is complete. It is copied. */
     void (*respond)(struct oar_request *r);
-    /* Any thread: the same; response.owned carries the bytes. */
-    void (*respond_elsewhere)(struct oar_thread *t, struct oar_request *r);
+    /* Any thread: the same; response.owned carries the bytes. true: the loop has to be nudged, soon. */
+    bool (*respond_elsewhere)(struct oar_thread *t, struct oar_request *r);
+    void (*nudge)(struct oar_thread *t); /* any thread: the loop looks before it waits again */
     /* The exchange of a request (worker/exchange.h), from any thread while the request is the
-     * application's. `exchange` gives a reference, NULL: no memory; `drop` gives it back. With
-     * `wait` a function blocks: never on a loop's thread, never attached. */
+     * application's. `exchange` gives a reference, NULL: no memory; `drop` gives it back.
+     * take_body with `wait` blocks: never on a loop's thread, never attached. */
     struct oar_exchange *(*exchange)(struct oar_request *r);
     struct oar_exchange *(*share)(struct oar_exchange *x); /* one more reference */
     void (*drop)(struct oar_exchange *x);
     /* Moves what has come of the body to `into`, the caller's to free. */
     enum oar_body (*take_body)(struct oar_exchange *x, struct oar_buf *into, bool wait);
-    enum oar_room (*write)(struct oar_exchange *x, const char *bytes, size_t len, bool wait);
+    enum oar_room (*write)(struct oar_exchange *x, const char *bytes, size_t len);
+    /* Keeps `p`, the only one, until there is room. false: that is so already. */
+    bool (*park)(struct oar_exchange *x, struct oar_parked *p);
     /* The handler is done with a streamed response; !ok: it failed, the client must notice. */
     void (*end)(struct oar_exchange *x, bool ok);
     bool (*is_gone)(struct oar_exchange *x); /* nobody reads the response */
@@ -134,6 +134,10 @@ struct oar_app {
     void (*thread_run)(void *state); /* calls host->poll until host->stopping */
     void (*thread_stop)(void *state);
     void (*stop)(void); /* main thread, after all others have ended */
+    /* Not entered: gives the request to a thread of the application's own, if it is for one. NULL:
+     * none is. `handed`: after some of them. */
+    enum oar_call (*hand_over)(void *state, struct oar_request *r);
+    void (*handed)(void *state);
     /* The batch: enter, call for each request, leave. */
     void (*enter)(void *state); /* counts itself in the scoreboard */
     enum oar_call (*call)(void *state, struct oar_request *r);

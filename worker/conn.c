@@ -208,10 +208,8 @@ void oar_conn_close(struct oar_conn *c)
         if (c->first) {
             oar_timed_clear(&c->first->overdue);
         }
-        struct oar_exchange *x =
-            is_out(c) ? atomic_load_explicit(&c->first->exchange, memory_order_acquire) : NULL;
-        if (x) {
-            oar_exchange_gone(x, false);
+        if (is_out(c)) {
+            oar_request_gone(c->first, OAR_GONE_LEFT);
         }
     }
     if (!is_out(c)) {

@@ -97,6 +97,12 @@ void oar_conn_head(struct oar_conn *c, const struct oar_request *r, bool close);
 /* The first request, which is answered, leaves the connection; with `close` the others too. */
 void oar_conn_forget(struct oar_conn *c, bool close);
 
+/* The request's exchange, made if there is none; NULL: no memory. Borrowed from the request. */
+static inline struct oar_exchange *oar_exchange_of(struct oar_request *r)
+{
+    return oar_exchange_get(r, &r->conn->t->mailbox);
+}
+
 /* conn_stream.c: bodies piece by piece, through the exchange */
 /* The head of a streamed response; its body follows. */
 void oar_stream_begin(struct oar_conn *c, struct oar_request *r);

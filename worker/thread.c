@@ -10,7 +10,6 @@
 
 #include "shared/clock.h"
 #include "worker/conn.h"
-#include "worker/exchange.h"
 #include "worker/http_write.h"
 
 /* A thread's part of what the worker may have. */
@@ -48,7 +47,7 @@ void oar_thread_init(struct oar_thread *t, struct oar_worker *w, int index)
     oar_list_init(&t->conns);
     oar_list_init(&t->ready);
     oar_list_init(&t->dirty);
-    oar_list_init(&t->notices);
+    oar_mailbox_init(&t->mailbox, &t->poll);
     oar_timeout_init(t);
     t->max_connections = part(w->config->max_connections, w->n_threads);
     t->max_in_flight = part(w->config->max_in_flight, w->n_threads);
@@ -64,8 +63,10 @@ void oar_thread_free(struct oar_thread *t)
         }
         oar_conn_close(c);
     }
-    oar_exchange_take_posted(t);
-    for (struct oar_exchange *x; (x = oar_exchange_notice(t));) {
+    for (struct oar_exchange *x; (x = oar_mailbox_posted(&t->mailbox));) {
+        oar_exchange_drop(x);
+    }
+    for (struct oar_exchange *x; (x = oar_mailbox_notice(&t->mailbox));) {
         oar_exchange_drop(x);
     }
     oar_buf_free(&t->out);
@@ -104,18 +105,15 @@ static void drain_if_told(struct oar_thread *t)
 static void wait_for_events(struct oar_thread *t, double timeout)
 {
     bool busy = !oar_list_empty(&t->ready) || !oar_list_empty(&t->poll.fired) ||
-                !oar_list_empty(&t->notices) ||
-                atomic_load_explicit(&t->posted, memory_order_relaxed);
+                !oar_mailbox_is_empty(&t->mailbox);
     oar_poll_wait(&t->poll, busy ? 0 : timeout);
 }
 
 void oar_thread_take_done(struct oar_thread *t)
 {
-    if (OAR_UNLIKELY(atomic_load_explicit(&t->done, memory_order_relaxed) != NULL)) {
+    if (OAR_UNLIKELY(atomic_load_explicit(&t->done, memory_order_relaxed) ||
+                     atomic_load_explicit(&t->mailbox.posted, memory_order_relaxed))) {
         oar_batch_take_done(t);
-    }
-    if (OAR_UNLIKELY(atomic_load_explicit(&t->posted, memory_order_relaxed) != NULL)) {
-        oar_exchange_take_posted(t);
     }
 }
 
@@ -159,7 +157,8 @@ static bool run_round(struct oar_thread *t, double timeout)
     refresh_date(t);
     drain_if_told(t);
     oar_thread_take_done(t);
-    if (oar_list_empty(&t->ready) && oar_list_empty(&t->dirty) && oar_list_empty(&t->notices)) {
+    if (oar_list_empty(&t->ready) && oar_list_empty(&t->dirty) &&
+        oar_list_empty(&t->mailbox.notices)) {
         return false;
     }
     oar_batch_run(t);
@@ -179,8 +178,9 @@ static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fir
     OAR_SET(t->slot->phase, OAR_PHASE_WAIT);
     while (again) {
         t->app_is_busy = false;
-        again = run_round(t, left) && timeout != 0 && !t->app_is_busy && !t->poll.woken &&
-                oar_list_empty(&t->poll.fired) && !t->worker->draining;
+        t->poll.nudged = false;
+        again = (run_round(t, left) || t->poll.nudged) && timeout != 0 && !t->app_is_busy &&
+                !t->poll.woken && oar_list_empty(&t->poll.fired) && !t->worker->draining;
         double elapsed = t->now - began;
         left = timeout < 0 ? timeout : timeout - elapsed;
         again = again && elapsed < AT_LEAST_EVERY && (timeout < 0 || left > 0);
@@ -209,16 +209,19 @@ static void host_respond(struct oar_request *r)
     oar_conn_respond(r->conn, r);
 }
 
-static void host_respond_elsewhere(struct oar_thread *t, struct oar_request *r)
+static bool host_respond_elsewhere(struct oar_thread *t, struct oar_request *r)
 {
     struct oar_request *top = atomic_load_explicit(&t->done, memory_order_relaxed);
     do {
         r->done_next = top;
     } while (!atomic_compare_exchange_weak_explicit(&t->done, &top, r, memory_order_release,
                                                     memory_order_relaxed));
-    if (!top) {
-        oar_thread_wake(t);
-    }
+    return !top;
+}
+
+static void host_nudge(struct oar_thread *t)
+{
+    oar_poll_nudge(&t->poll);
 }
 
 static void host_hold(struct oar_thread *t, int change)
@@ -235,6 +238,12 @@ static void host_retire(struct oar_thread *t)
     for (int i = 0; i < t->worker->n_threads; i++) {
         oar_thread_wake(&t->worker->threads[i]);
     }
+}
+
+static struct oar_exchange *host_exchange(struct oar_request *r)
+{
+    struct oar_exchange *x = oar_exchange_of(r);
+    return x ? oar_exchange_share(x) : NULL;
 }
 
 static struct oar_slot *host_slot(struct oar_thread *t)
@@ -256,11 +265,13 @@ const struct oar_host oar_host = {
     .wake = oar_thread_wake,
     .respond = host_respond,
     .respond_elsewhere = host_respond_elsewhere,
-    .exchange = oar_exchange_open,
+    .nudge = host_nudge,
+    .exchange = host_exchange,
     .share = oar_exchange_share,
     .drop = oar_exchange_drop,
     .take_body = oar_exchange_take_body,
     .write = oar_exchange_write,
+    .park = oar_exchange_park,
     .end = oar_exchange_end,
     .is_gone = oar_exchange_is_gone,
     .has_left = oar_exchange_has_left,

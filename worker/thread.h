@@ -9,6 +9,7 @@
 #include "shared/buf.h"
 #include "shared/list.h"
 #include "worker/app.h"
+#include "worker/exchange.h"
 #include "worker/origin.h"
 #include "worker/poll.h"
 
@@ -53,15 +54,15 @@ struct oar_thread {
     int index;
     bool accepting;
     bool entered;         /* the batch holds the interpreter */
+    bool handed;          /* requests were handed over, and no thread was called for them yet */
     bool app_is_busy;     /* the last batch left work for the application's loop */
     bool told;            /* the application knows that the loop may end */
     uint64_t drain_began; /* oar_now_ns(); 0: not yet */
     struct oar_pool pool;
-    struct oar_buf out;      /* responses of this round, connection by connection */
-    struct oar_link conns;   /* all */
-    struct oar_link ready;   /* have a request whose turn it is */
-    struct oar_link dirty;   /* have output in `out` */
-    struct oar_link notices; /* exchanges that the application must look at */
+    struct oar_buf out;    /* responses of this round, connection by connection */
+    struct oar_link conns; /* all */
+    struct oar_link ready; /* have a request whose turn it is */
+    struct oar_link dirty; /* have output in `out` */
     uint32_t n_conns;
     uint32_t in_flight;                      /* requests whose handlers run, or stream */
     size_t buffered;                         /* bytes of request bodies that are held */
@@ -76,16 +77,13 @@ struct oar_thread {
     uint32_t fair_share; /* connections that this thread may have */
     ev_io accept[OAR_MAX_LISTENERS];
     _Atomic(struct oar_request *)
-        done; /* answered by the pool: pushed by any thread, taken by this one */
-    _Atomic(struct oar_exchange *) posted; /* have news from handlers: likewise */
-    pthread_t self;
+        done;                   /* answered by the pool: pushed by any thread, taken by this one */
+    struct oar_mailbox mailbox; /* exchanges that have news */
     struct oar_field fields[OAR_MAX_FIELDS]; /* of the head that is being parsed */
     char date[40];                           /* "date: ...\r\n" */
     size_t date_len;
     int64_t date_second;
 };
-
-struct oar_exchange;
 
 /* thread.c */
 void oar_thread_init(struct oar_thread *t, struct oar_worker *w, int index);
@@ -117,6 +115,7 @@ static inline void oar_timed_clear(struct oar_timed *d)
 
 /* batch.c */
 void oar_batch_run(struct oar_thread *t);
+/* What the pool has answered, and what handlers have posted, goes to the connections. */
 void oar_batch_take_done(struct oar_thread *t);
 /* Writes what the connections have to say. May queue connections for the next batch. */
 void oar_batch_flush(struct oar_thread *t);

@@ -45,7 +45,6 @@ static enum oar_status begin(struct oar_thread *t, struct oar_err *err)
         return oar_err_set(err, "cannot make an event loop: %s", strerror(errno));
     }
     enum oar_status status = t->worker->app->thread_start(t, t->index, &t->app_state, err);
-    t->self = pthread_self();
     if (status == OAR_OK) {
         oar_accept_start(t);
         OAR_SET(t->slot->state, OAR_SLOT_SERVING);

@@ -33,6 +33,7 @@ struct oar_py_handler {
     _Atomic uint8_t *place; /* in_pool unless it says OAR_PLACE_INLINE; NULL: pinned */
     _Atomic uint32_t quick; /* calls in a row that were */
     bool wants_request;     /* a parameter is the Request */
+    _Atomic bool brief;     /* its last call in the pool was over at once */
 };
 
 /* Process-wide; written before any other thread attaches, then read-only. */
@@ -73,6 +74,8 @@ extern struct oar_py_process oar_py;
 struct oar_py_thread {
     struct oar_thread *host; /* NULL in the pool */
     struct oar_thread *home; /* host; in the pool that of the job's loop */
+    struct oar_py_thread
+        *caller; /* borrowed: in the pool the loop's thread that the job came from */
     PyThreadState *state;
     PyObject *loop;           /* owned: the asyncio loop; NULL in the pool */
     PyObject *context;        /* owned: copied for each handler */
@@ -80,7 +83,7 @@ struct oar_py_thread {
     PyObject *lifespan_state; /* owned: dict; request.state begins as a copy */
     bool serves;              /* the loop runs to serve: it is told when the worker has drained */
     struct oar_buf out;       /* body, then header lines, of the response being made */
-    struct oar_py_pump pump;  /* in the pool: to run once the response's head is sent */
+    struct oar_py_pump *pump; /* in the pool: to run once the response's head is sent */
     struct oar_py_step *step; /* the first step that is running; NULL: none */
     uint8_t *needs;           /* owned, by handler: how regularly it has needed a task of late */
     struct shard *tasks;      /* py_tasks.c's; NULL in the pool */
@@ -88,6 +91,7 @@ struct oar_py_thread {
     bool asked;               /* somebody wanted to know the current task */
     bool in_batch;            /* handlers are being called */
     bool hides_loop;          /* for a `def`: asyncio knows of no running loop */
+    uint64_t woken_ns, taken_ns; /* in the pool: when it was called, when it took its job */
     int index;
 };
 /* The event-loop thread that this is; NULL elsewhere. */
@@ -107,29 +111,30 @@ int oar_py_handlers_load(PyObject *specs);
 
 /* py_call.c */
 enum oar_call oar_py_call(void *thread, struct oar_request *r);
-/* Calls the handler in a context of its own and completes r->response, errors included. Any thread.
- */
+enum oar_call oar_py_hand_over(void *thread, struct oar_request *r); /* detached */
+/* Calls the handler in a context of its own; completes r->response, errors included. Any thread. */
 void oar_py_run(struct oar_py_thread *t, struct oar_request *r);
 /* Leaves an entered context. Keeps the exception that is set. */
 void oar_py_leave_context(PyObject *context);
-/* New reference: what the handler returned. */
+/* What the handler returned. New reference. */
 PyObject *oar_py_invoke(const struct oar_py_thread *t, const struct oar_py_handler *h,
                         struct oar_request *r);
 
 /* py_attach.c: takes the interpreter for a loop's thread, and accounts for the wait. */
 void oar_py_attach(struct oar_py_thread *t);
+extern _Atomic int oar_py_loops_wait; /* how many do; 0 without the GIL */
 /* Accounts for the interpreter's collections from now on. -1: exception set. */
 int oar_py_watch_collections(void);
 
 extern PyMethodDef oar_py_server_methods[];
 /* py_place.c: where a `def` that is not pinned runs */
 bool oar_py_place_here(const struct oar_py_handler *h);
-/* Calls the handler on the loop's thread, where it sees no running loop, as in the pool. */
-void oar_py_place_run_here(struct oar_py_thread *t, struct oar_request *r);
 /* Before a coroutine handler, and at the end of a batch: asyncio knows the running loop again. */
 void oar_py_show_loop(struct oar_py_thread *t);
 /* Calls it, and remembers how long it took. */
 void oar_py_place_run(struct oar_py_thread *t, struct oar_request *r);
+/* The same on the loop's thread, where it sees no running loop, as in the pool. */
+void oar_py_place_run_here(struct oar_py_thread *t, struct oar_request *r);
 
 /* py_respond.c: completes r->response from a return value, or from the exception that is set. The
  * bytes lie in t->out until the thread's next response. */

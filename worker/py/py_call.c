@@ -129,18 +129,41 @@ static enum oar_call start_async(struct oar_py_thread *t, struct oar_request *r,
     return call;
 }
 
+/* A parameter is the request: its exchange is made here, on the loop's thread, so that the handler
+ * knows of a client that leaves while it waits for the pool. */
+static void make_exchange(struct oar_request *r)
+{
+    struct oar_exchange *x = oar_py.args->host->exchange(r);
+    if (x) {
+        oar_py.args->host->drop(x);
+    }
+}
+
+/* Needs no interpreter. */
+enum oar_call oar_py_hand_over(void *thread, struct oar_request *r)
+{
+    struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
+    if (!h->in_pool || (h->place && oar_py_place_here(h))) {
+        return OAR_CALL_INSIDE;
+    }
+    if (h->wants_request) {
+        make_exchange(r);
+    }
+    if (oar_py_job_request(thread, r)) {
+        return OAR_CALL_PENDING;
+    }
+    oar_py_respond_plain(r, 503);
+    return OAR_CALL_DONE;
+}
+
 enum oar_call oar_py_call(void *thread, struct oar_request *r)
 {
     struct oar_py_thread *t = thread;
     const struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
-    if (h->wants_request) { /* made here, on the loop's thread, so that it knows of a client that
-                               leaves while the request waits for the pool */
-        struct oar_exchange *x = oar_py.args->host->exchange(r);
-        if (x) {
-            oar_py.args->host->drop(x);
-        }
+    if (h->wants_request) {
+        make_exchange(r);
     }
-    if (h->place && oar_py_place_here(h)) {
+    if (h->place) { /* promoted: hand_over has looked */
         oar_py_place_run_here(t, r);
         return OAR_CALL_DONE;
     }
@@ -149,13 +172,6 @@ enum oar_call oar_py_call(void *thread, struct oar_request *r)
     }
     if (h->is_async) {
         return start_async(t, r, h);
-    }
-    if (h->in_pool) {
-        if (oar_py_pool_submit(t, &(struct oar_py_job){.request = r, .from = t})) {
-            return OAR_CALL_PENDING;
-        }
-        oar_py_respond_plain(r, 503);
-        return OAR_CALL_DONE;
     }
     oar_py_run(t, r);
     return OAR_CALL_DONE;
