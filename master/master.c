@@ -180,8 +180,8 @@ static void loader_ended(enum oar_status status, const struct oar_err *err)
     ev_timer_stop(m.ev, &m.loader_timer);
     oar_loader_free(&m.loader);
     if (status != OAR_OK) {
-        oar_log(OAR_LOG_ERROR, "%s", err->text);
         kill_child(m.loader.pid);
+        oar_log(OAR_LOG_ERROR, "%s", err->text);
     }
     happened(status == OAR_OK ? OAR_EV_LOADED : OAR_EV_LOAD_FAILED, 0);
 }
@@ -232,10 +232,11 @@ static enum oar_status start_loader(struct oar_err *err)
 static void on_stop_signal(struct ev_loop *ev, ev_signal *w, int events)
 {
     (void)ev, (void)events;
-    if (m.policy.phase != OAR_STOPPING) {
+    bool first = m.policy.phase != OAR_STOPPING;
+    happened(OAR_EV_TERM, 0);
+    if (first) {
         oar_log(OAR_LOG_INFO, "%s: stopping", w->signum == SIGINT ? "SIGINT" : "SIGTERM");
     }
-    happened(OAR_EV_TERM, 0);
 }
 
 static void on_hangup(struct ev_loop *ev, ev_signal *w, int events)
@@ -269,11 +270,11 @@ static void reaped(pid_t pid, int status)
             bool expected =
                 m.policy.phase == OAR_STOPPING && WIFEXITED(status) && WEXITSTATUS(status) == 0;
             bool well = WIFEXITED(status) && WEXITSTATUS(status) == 0; /* somebody told it to */
+            happened(OAR_EV_DIED, i);
             oar_log(expected ? OAR_LOG_DEBUG
                     : well   ? OAR_LOG_INFO
                              : OAR_LOG_ERROR,
                     "worker %d [%d] %s", i, (int)pid, how);
-            happened(OAR_EV_DIED, i);
         }
     }
 }

@@ -134,8 +134,8 @@ static void on_tick(struct oar_policy *p, double now, struct out *o)
 {
     if (p->phase == OAR_STOPPING) {
         if (now >= p->stop_at) {
-            act(o, OAR_DO_WARN_CUT, 0);
             cut(p, o);
+            act(o, OAR_DO_WARN_CUT, 0);
             p->stop_at = now + 1; /* a SIGKILL is not refused; but a reap may be late */
         }
         return;
@@ -148,8 +148,8 @@ static void on_tick(struct oar_policy *p, double now, struct out *o)
         } else if (c->state == OAR_CHILD_STARTING && p->start_limit > 0 &&
                    now >= c->since + p->start_limit) {
             c->since = now; /* once */
-            act(o, OAR_DO_WARN_SLOW_START, i);
             act(o, OAR_DO_KILL, i);
+            act(o, OAR_DO_WARN_SLOW_START, i);
         }
     }
 }

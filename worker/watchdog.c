@@ -16,6 +16,7 @@ static struct oar_worker *worker;
 static int control_fd, death_fd;
 static pthread_t thread;
 static bool started;
+#define TICK_MS 250
 /* Words of this process to its watchdog: */
 #define WORD_TERM '\0' /* SIGTERM to this process alone: a fallback for the control socket */
 #define WORD_QUIT 'Q'  /* the threads are about to be freed */
@@ -45,9 +46,10 @@ static void *watch(void *unused)
     char message = WORD_TERM;
     (void)unused;
     for (;;) {
-        if (poll(fds, OAR_ARRAY_LEN(fds), -1) < 0 && errno != EINTR) {
+        if (poll(fds, OAR_ARRAY_LEN(fds), TICK_MS) < 0 && errno != EINTR) {
             _exit(OAR_EXIT_ORPHAN);
         }
+        oar_log_settle();
         if (fds[1].revents) {
             oar_log(OAR_LOG_ERROR, "the master is gone; this worker leaves too");
             _exit(OAR_EXIT_ORPHAN);

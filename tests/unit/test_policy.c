@@ -59,7 +59,7 @@ static void graceful_time_ends(void **state)
     on(OAR_EV_TERM, 0, 100);
     on(OAR_EV_DIED, 1, 105);
     assert_true(oar_policy_next(&p) == 120);
-    assert_string_equal(on(OAR_EV_TICK, 0, 120), "cut kill0");
+    assert_string_equal(on(OAR_EV_TICK, 0, 120), "kill0 cut");
     assert_string_equal(on(OAR_EV_DIED, 0, 120), "end");
 }
 
@@ -70,7 +70,7 @@ static void no_graceful_time(void **state)
     on(OAR_EV_LOADED, 0, 0);
     on(OAR_EV_READY, 0, 0);
     assert_string_equal(on(OAR_EV_TERM, 0, 5), "stop0");
-    assert_string_equal(on(OAR_EV_TICK, 0, 5), "cut kill0");
+    assert_string_equal(on(OAR_EV_TICK, 0, 5), "kill0 cut");
 }
 
 static void stop_in_every_phase(void **state)
@@ -149,7 +149,7 @@ static void slow_start(void **state)
     oar_policy_init(&p, 1, 20, 60);
     on(OAR_EV_LOADED, 0, 0);
     assert_true(oar_policy_next(&p) == 60);
-    assert_string_equal(on(OAR_EV_TICK, 0, 60), "slow0 kill0");
+    assert_string_equal(on(OAR_EV_TICK, 0, 60), "kill0 slow0");
     assert_string_equal(on(OAR_EV_DIED, 0, 60), "end");
     assert_int_equal(p.status, 1);
 }
