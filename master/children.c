@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "oarlock/control.h"
 #include "oarlock/log.h"
 
 enum oar_status oar_death_pipe(struct oar_spawn *s, struct oar_err *err)
@@ -29,7 +29,8 @@ enum oar_status oar_death_pipe(struct oar_spawn *s, struct oar_err *err)
 
 static void default_signals(void)
 {
-    static const int all[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGQUIT, SIGUSR1, SIGUSR2};
+    static const int all[] = {SIGTERM, SIGINT,  SIGHUP,  SIGCHLD, SIGQUIT,
+                              SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU};
     sigset_t none;
     for (size_t i = 0; i < OAR_ARRAY_LEN(all); i++) {
         signal(all[i], SIG_DFL);
@@ -63,9 +64,8 @@ enum oar_status oar_child_spawn(const struct oar_spawn *s, uint32_t index, uint3
                                 struct oar_child *out, struct oar_err *err)
 {
     int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
-        return oar_err_set(err, "cannot make a control socket for worker %u: %s", index,
-                           strerror(errno));
+    if (oar_control_pair(pair, err) != OAR_OK) {
+        return OAR_ERR;
     }
     for (uint32_t t = 0; t < s->shm->n_threads; t++) {
         struct oar_slot *slot = oar_shm_slot(s->shm, index * s->shm->n_threads + t);
@@ -96,7 +96,6 @@ enum oar_status oar_child_spawn(const struct oar_spawn *s, uint32_t index, uint3
         _exit(s->entry(&args));
     }
     close(pair[1]);
-    fcntl(pair[0], F_SETFL, O_NONBLOCK);
     for (uint32_t t = 0; t < s->shm->n_threads; t++) {
         OAR_SET(oar_shm_slot(s->shm, index * s->shm->n_threads + t)->pid, (int32_t)pid);
     }

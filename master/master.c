@@ -20,6 +20,7 @@
 #include "master/loader.h"
 #include "master/policy.h"
 #include "master/status.h"
+#include "oarlock/control.h"
 #include "oarlock/log.h"
 #include "shared/net.h"
 
@@ -40,6 +41,7 @@ struct master {
     int n_listeners;
     char runtime[128];
     uint32_t generation;
+    int ready_fd; /* -1: none, or the line is written */
     bool ended;
 };
 static struct master m; /* one supervisor a process */
@@ -57,6 +59,9 @@ static void give_up_masters_things(void *unused)
     if (m.loader.fd >= 0) {
         close(m.loader.fd);
     }
+    if (m.ready_fd >= 0) {
+        close(m.ready_fd);
+    }
     if (m.ev) {
         ev_loop_destroy(m.ev);
     }
@@ -66,13 +71,19 @@ static void give_up_masters_things(void *unused)
 
 static void on_control(struct ev_loop *ev, ev_io *io, int events)
 {
-    char message;
+    enum oar_message_kind kind;
+    uint32_t value;
+    enum oar_status status;
     int index = (int)(io - m.control);
     (void)events;
-    ssize_t n = read(io->fd, &message, 1);
-    if (n == 1 && message == OAR_MSG_READY) {
-        happened(OAR_EV_READY, index);
-    } else if (n == 0) {
+    while ((status = oar_control_take(io->fd, &kind, &value)) == OAR_OK) {
+        if (kind == OAR_MSG_READY) {
+            happened(OAR_EV_READY, index);
+        } else if (kind == OAR_MSG_LEAVE) {
+            happened(OAR_EV_LEAVE, index);
+        }
+    }
+    if (status == OAR_CLOSED) {
         ev_io_stop(ev, io); /* its end is reaped soon */
     }
 }
@@ -92,8 +103,8 @@ static void spawn(int index)
 
 static void ask_to_stop(int index)
 {
-    char message = OAR_MSG_STOP;
-    if (m.children[index].pid && write(m.children[index].control_fd, &message, 1) != 1) {
+    if (m.children[index].pid &&
+        oar_control_send(m.children[index].control_fd, OAR_MSG_STOP, 0) != OAR_OK) {
         kill(m.children[index].pid, SIGTERM);
     }
 }
@@ -121,9 +132,10 @@ static void announce(void)
              m.policy.n_workers, m.policy.n_workers == 1 ? "" : "s", (int)m.config->threads,
              m.config->threads == 1 ? "" : "s", (int)getpid(), (int)getpid());
     oar_log(OAR_LOG_INFO, "%s", line);
-    if (m.config->ready_fd >= 0) {
-        dprintf((int)m.config->ready_fd, "%s\n", line);
-        close((int)m.config->ready_fd);
+    if (m.ready_fd >= 0) {
+        dprintf(m.ready_fd, "%s\n", line);
+        close(m.ready_fd);
+        m.ready_fd = -1;
     }
 }
 
@@ -354,6 +366,7 @@ static void close_all(void)
 static enum oar_status set_up(const struct oar_master_args *args, struct oar_err *err)
 {
     m = (struct master){.args = args, .config = args->config, .loader = {.fd = -1}};
+    m.ready_fd = (int)m.config->ready_fd;
     oar_policy_init(&m.policy, (int)m.config->workers, m.config->graceful_timeout,
                     m.config->load_timeout);
     raise_descriptor_limit();

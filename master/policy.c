@@ -162,6 +162,7 @@ int oar_policy_event(struct oar_policy *p, enum oar_event event, int index, doub
     case OAR_EV_LOADED: on_loaded(p, now, &o); break;
     case OAR_EV_READY: on_ready(p, index, now, &o); break;
     case OAR_EV_DIED: on_died(p, index, now, &o); break;
+    case OAR_EV_LEAVE: act(&o, OAR_DO_STOP, index); break;
     case OAR_EV_TICK: on_tick(p, now, &o); break;
     case OAR_EV_LOAD_FAILED:
         p->status = 1;

@@ -22,6 +22,7 @@ enum oar_event {
     OAR_EV_LOAD_FAILED, /* the loader failed; it has said why */
     OAR_EV_READY,       /* worker `index` serves */
     OAR_EV_DIED,        /* worker `index` has ended */
+    OAR_EV_LEAVE,       /* worker `index` asks to be retired */
     OAR_EV_TERM,        /* stop gracefully; a second one: now */
     OAR_EV_TICK,        /* oar_policy_next has come */
 };

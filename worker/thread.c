@@ -10,6 +10,7 @@
 
 #include "worker/conn.h"
 #include "worker/exchange.h"
+#include "worker/forked.h"
 #include "worker/http_write.h"
 
 /* A thread's part of what the worker may have. */
@@ -73,7 +74,13 @@ static void refresh_date(struct oar_thread *t)
 
 static void drain_if_told(struct oar_thread *t)
 {
-    if (OAR_LIKELY(!t->worker->draining) || !t->accepting) {
+    if (OAR_LIKELY(!t->worker->draining)) {
+        return;
+    }
+    if (t->worker->draining == OAR_FORKED) {
+        oar_forked_end();
+    }
+    if (!t->accepting) {
         return;
     }
     oar_accept_stop(t);
@@ -169,6 +176,9 @@ static void host_respond(struct oar_request *r)
 static void host_respond_elsewhere(struct oar_thread *t, struct oar_request *r)
 {
     struct oar_request *top = atomic_load_explicit(&t->done, memory_order_relaxed);
+    if (OAR_UNLIKELY(t->worker->draining == OAR_FORKED)) {
+        oar_forked_end();
+    }
     do {
         r->done_next = top;
     } while (!atomic_compare_exchange_weak_explicit(&t->done, &top, r, memory_order_release,

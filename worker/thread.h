@@ -36,7 +36,8 @@ struct oar_worker {
     enum oar_forwarded forwarded;
     enum oar_timing_mode timing;
     struct oar_networks trusted; /* proxies */
-    _Atomic int draining;
+    _Atomic int draining; /* 1: finish what is there; OAR_FORKED: this process is no worker */
+    _Atomic int up;       /* the threads' structures are there */
     struct oar_thread *threads;
     int n_threads;
 };

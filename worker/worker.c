@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A worker process from birth to exit: open the bridge, start the application, start the threads,
+ * A worker process from birth to exit: start the watchdog, open the bridge, start the application, start the threads,
  * say ready, serve, stop. Thread 0 is the process's main thread, where Python's signal handlers
  * run. Process: worker (and, for oar_loader_run, the loader). Owns the threads' memory for the life
  * of the process. Never returns to the master's code: the caller passes the result to _exit. */
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "oarlock/control.h"
 #include "worker/thread.h"
 #include "worker/timing.h"
 #include "worker/watchdog.h"
@@ -99,12 +100,11 @@ static enum oar_status serve(struct oar_worker *w, const struct oar_worker_args 
     for (int i = 0; i < w->n_threads; i++) {
         oar_thread_init(&w->threads[i], w, i);
     }
-    if (oar_watchdog_start(w, args, err) != OAR_OK || start_others(w, ids, err) != OAR_OK ||
-        begin(&w->threads[0], err) != OAR_OK) {
+    w->up = 1;
+    if (start_others(w, ids, err) != OAR_OK || begin(&w->threads[0], err) != OAR_OK) {
         return OAR_ERR;
     }
-    char ready = OAR_MSG_READY;
-    if (write(args->control_fd, &ready, 1) != 1) {
+    if (oar_control_send(args->control_fd, OAR_MSG_READY, 0) != OAR_OK) {
         return oar_err_set(err, "cannot tell the master: %s", strerror(errno));
     }
     w->app->thread_run(w->threads[0].app_state);
@@ -139,6 +139,9 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
                             .n_threads = (int)args->shm->n_threads};
     enum oar_status status =
         oar_networks_parse(args->config->trusted_proxies, "--trusted-proxies", &w.trusted, &err);
+    if (status == OAR_OK) {
+        status = oar_watchdog_start(&w, args, &err);
+    }
     if (status == OAR_OK) {
         status = oar_bridge_open(args->config, &bridge, &err);
     }

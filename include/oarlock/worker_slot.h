@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * What master and worker say to each other, and what a worker is born with. */
+ * What a worker is born with, and how it ends. What it and the master say meanwhile: control.h. */
 #ifndef OARLOCK_WORKER_SLOT_H
 #define OARLOCK_WORKER_SLOT_H
 
 #include "oarlock/config.h"
 #include "oarlock/shm.h"
-
-/* One byte each on the control socket. Worker to master: */
-#define OAR_MSG_READY 'R'
-/* Master to worker: */
-#define OAR_MSG_STOP 'S' /* accept no more, finish what is there, exit 0 */
 
 /* Exit statuses of a worker. */
 enum oar_worker_exit {
