@@ -17,18 +17,19 @@
 #include <unistd.h>
 
 #include "master/children.h"
+#include "master/decide.h"
 #include "master/loader.h"
-#include "master/policy.h"
 #include "master/status.h"
 #include "oarlock/control.h"
 #include "oarlock/log.h"
+#include "shared/clock.h"
 #include "shared/net.h"
 
 struct master {
     struct ev_loop *ev;
     const struct oar_master_args *args;
     const struct oar_config *config;
-    struct oar_policy policy;
+    struct oar_decider d;
     struct oar_spawn spawn;
     struct oar_loader loader;
     struct oar_child children[OAR_MAX_WORKERS];
@@ -129,7 +130,7 @@ static void announce(void)
     }
     snprintf(line + n, sizeof line - (size_t)n,
              " (%s, %d worker%s x %d thread%s), pid %d; stop it with Ctrl-C or kill %d", m.runtime,
-             m.policy.n_workers, m.policy.n_workers == 1 ? "" : "s", (int)m.config->threads,
+             m.d.policy.n_workers, m.d.policy.n_workers == 1 ? "" : "s", (int)m.config->threads,
              m.config->threads == 1 ? "" : "s", (int)getpid(), (int)getpid());
     oar_log(OAR_LOG_INFO, "%s", line);
     if (m.ready_fd >= 0) {
@@ -162,6 +163,12 @@ static void obey(const struct oar_action *a)
     }
 }
 
+/* Not the time of day, which somebody may set. */
+static double now_seconds(void)
+{
+    return (double)oar_now_ns() / 1e9;
+}
+
 static void on_policy_timer(struct ev_loop *ev, ev_timer *timer, int events)
 {
     (void)ev, (void)timer, (void)events;
@@ -170,16 +177,15 @@ static void on_policy_timer(struct ev_loop *ev, ev_timer *timer, int events)
 
 static void happened(enum oar_event event, int index)
 {
-    struct oar_action actions[OAR_MAX_ACTIONS];
-    double now = ev_time();
-    int n = oar_policy_event(&m.policy, event, index, now, actions);
-    for (int i = 0; i < n; i++) {
-        obey(&actions[i]);
+    oar_decide(&m.d, event, index);
+    if (m.d.busy) {
+        return; /* an action of another event's has failed */
     }
-    double next = oar_policy_next(&m.policy);
+    double next = oar_policy_next(&m.d.policy);
+    ev_now_update(m.ev);
     ev_timer_stop(m.ev, &m.policy_timer);
     if (next >= 0) {
-        ev_timer_init(&m.policy_timer, on_policy_timer, OAR_MAX(next - ev_time(), 0.001), 0.);
+        ev_timer_init(&m.policy_timer, on_policy_timer, OAR_MAX(next - now_seconds(), 0.001), 0.);
         ev_timer_start(m.ev, &m.policy_timer);
     }
 }
@@ -206,11 +212,11 @@ static void on_loader(struct ev_loop *ev, ev_io *io, int events)
     if (status == OAR_AGAIN) {
         return;
     }
-    if (status == OAR_OK && m.policy.phase == OAR_LOADING) {
+    if (status == OAR_OK && m.d.policy.phase == OAR_LOADING) {
         status = oar_loader_compile(&m.loader, m.config, &m.spawn.routes, m.runtime,
                                     sizeof m.runtime, &err);
     }
-    if (m.policy.phase == OAR_LOADING) {
+    if (m.d.policy.phase == OAR_LOADING) {
         loader_ended(status, &err);
     }
 }
@@ -244,7 +250,7 @@ static enum oar_status start_loader(struct oar_err *err)
 static void on_stop_signal(struct ev_loop *ev, ev_signal *w, int events)
 {
     (void)ev, (void)events;
-    bool first = m.policy.phase != OAR_STOPPING;
+    bool first = m.d.policy.phase != OAR_STOPPING;
     happened(OAR_EV_TERM, 0);
     if (first) {
         oar_log(OAR_LOG_INFO, "%s: stopping", w->signum == SIGINT ? "SIGINT" : "SIGTERM");
@@ -273,14 +279,14 @@ static void reaped(pid_t pid, int status)
         m.loader.pid = 0;
         return;
     }
-    for (int i = 0; i < m.policy.n_workers; i++) {
+    for (int i = 0; i < m.d.policy.n_workers; i++) {
         if (m.children[i].pid == pid) {
             ev_io_stop(m.ev, &m.control[i]);
             close(m.children[i].control_fd);
             m.children[i] = (struct oar_child){0, -1};
             oar_child_clear_slots(m.spawn.shm, (uint32_t)i);
             bool expected =
-                m.policy.phase == OAR_STOPPING && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+                m.d.policy.phase == OAR_STOPPING && WIFEXITED(status) && WEXITSTATUS(status) == 0;
             bool well = WIFEXITED(status) && WEXITSTATUS(status) == 0; /* somebody told it to */
             happened(OAR_EV_DIED, i);
             oar_log(expected ? OAR_LOG_DEBUG
@@ -367,8 +373,10 @@ static enum oar_status set_up(const struct oar_master_args *args, struct oar_err
 {
     m = (struct master){.args = args, .config = args->config, .loader = {.fd = -1}};
     m.ready_fd = (int)m.config->ready_fd;
-    oar_policy_init(&m.policy, (int)m.config->workers, m.config->graceful_timeout,
+    oar_policy_init(&m.d.policy, (int)m.config->workers, m.config->graceful_timeout,
                     m.config->load_timeout);
+    m.d.obey = obey;
+    m.d.now = now_seconds;
     raise_descriptor_limit();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     signal(SIGPIPE, SIG_IGN);
@@ -398,14 +406,14 @@ int oar_master_run(const struct oar_master_args *args)
     struct oar_err err;
     if (set_up(args, &err) != OAR_OK) {
         oar_log(OAR_LOG_ERROR, "%s", err.text);
-        m.policy.status = 1;
+        m.d.policy.status = 1;
     } else {
         while (!m.ended) {
             ev_run(m.ev, 0);
         }
-        oar_log(m.policy.status ? OAR_LOG_ERROR : OAR_LOG_INFO,
-                m.policy.status ? "stopped because it could not start" : "stopped");
+        oar_log(m.d.policy.status ? OAR_LOG_ERROR : OAR_LOG_INFO,
+                m.d.policy.status ? "stopped because it could not start" : "stopped");
     }
     close_all();
-    return m.policy.status;
+    return m.d.policy.status;
 }

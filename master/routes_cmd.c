@@ -7,13 +7,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "master/loader.h"
 #include "master/master.h"
 #include "oarlock/log.h"
 #include "oarlock/route.h"
+#include "shared/clock.h"
 
 static void nothing(void *unused)
 {
@@ -23,16 +23,16 @@ static void nothing(void *unused)
 static enum oar_status collect(struct oar_loader *l, const struct oar_config *config,
                                struct oar_err *err)
 {
-    time_t end = time(NULL) + (time_t)config->load_timeout + 1;
+    uint64_t end = oar_now_ns() + (uint64_t)(config->load_timeout * 1e9);
     enum oar_status status = OAR_AGAIN;
     while (status == OAR_AGAIN) {
         struct pollfd fd = {.fd = l->fd, .events = POLLIN};
-        time_t left = end - time(NULL);
-        if (left <= 0) {
+        uint64_t now = oar_now_ns();
+        if (now >= end) {
             return oar_err_set(err, "importing %s took longer than --load-timeout (%g s)",
                                config->target, config->load_timeout);
         }
-        poll(&fd, 1, (int)left * 1000);
+        poll(&fd, 1, (int)OAR_MIN((end - now) / 1000000 + 1, 1000));
         status = oar_loader_read(l, err);
     }
     return status;

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -173,6 +175,88 @@ def test_sigterm_to_a_worker_is_graceful(python, serve):
     wait_until(lambda: server.workers() and worker not in server.workers())
 
 
+def test_a_worker_that_cannot_be_started_is_tried_again(python, serve):
+    """A lack of descriptors in the master: what fails while actions are obeyed is decided afterwards."""
+    server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "3")
+    old = server.workers()
+    limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: server.log.count("cannot make a control socket") >= 6)
+    assert server.process.poll() is None
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
+    wait_until(lambda: len(server.workers()) == 3)
+    wait_until(lambda: _try(server))
+    assert server.stop() == 0
+
+
+CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+/* The time of day, moved by as many seconds as the file $CLOCK_STEP is long. */
+static time_t step(void)
+{
+    const char *path = getenv("CLOCK_STEP");
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    time_t n = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+    if (fd >= 0) close(fd);
+    return n;
+}
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int rc = real(id, ts);
+    if (id == CLOCK_REALTIME) ts->tv_sec += step();
+    return rc;
+}
+int gettimeofday(struct timeval *restrict tv, void *restrict zone)
+{
+    struct timespec ts;
+    (void)zone;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    tv->tv_sec = ts.tv_sec;
+    tv->tv_usec = ts.tv_nsec / 1000;
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def clock(tmp_path_factory):
+    """Environment of a server whose time of day the test sets: by the length of a file, in seconds."""
+    folder = tmp_path_factory.mktemp("clock")
+    (folder / "clock.c").write_text(CLOCK)
+    subprocess.run(["cc", "-shared", "-fPIC", folder / "clock.c", "-o", folder / "clock.so", "-ldl"], check=True)
+    (folder / "step").touch()
+    return {"LD_PRELOAD": str(folder / "clock.so"), "CLOCK_STEP": str(folder / "step")}
+
+
+@pytest.mark.skipif(SLOWER > 1, reason="the sanitizer's runtime must be the first library")
+@pytest.mark.parametrize("hours", [(0, 1), (1, 0)], ids=["forward", "back"])
+def test_a_step_of_the_clock_changes_no_deadline(serve, clock, hours):
+    before, after = hours
+    os.truncate(clock["CLOCK_STEP"], before * 3600)
+    arguments = ["full:app", "--app-dir", str(APPS), "--workers", "1", "--graceful-timeout", "1500ms"]
+    server = serve(*arguments, env=clock)
+    with server.connect() as s:
+        s.sendall(b"GET /block/60000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.2)  # the request is on its way
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "SIGTERM" in server.log)
+        os.truncate(clock["CLOCK_STEP"], after * 3600)
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGUSR1)  # the master looks at its clock and sets its timer
+        assert server.process.wait(20) == 0
+        assert 1.2 < time.monotonic() - began < 5
+
+
 def test_queued_connections_are_served_at_the_stop(python, serve):
     server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "1", "--threads", "1")
     with contextlib.ExitStack() as stack:
@@ -191,8 +275,6 @@ def test_descriptors_run_out(python, serve):
     server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "1", "--threads", "1")
     (worker,) = server.workers()
     used = len(os.listdir(f"/proc/{worker}/fd"))
-    import resource
-
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (used + 10, used + 10))
     with server.connect() as first:
         first.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

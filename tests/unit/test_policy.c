@@ -2,6 +2,7 @@
  * The master's decisions as tables: no process, no clock. */
 #include "tests/unit/test.h"
 
+#include "master/decide.c"
 #include "master/policy.c"
 
 static struct oar_policy p;
@@ -154,6 +155,43 @@ static void slow_start(void **state)
     assert_int_equal(p.status, 1);
 }
 
+/* ---- the queue ---- */
+
+static struct oar_decider d;
+static char said[256];
+static int fails; /* spawns from this worker on fail */
+
+static double no_clock(void)
+{
+    return 0;
+}
+
+static void note(const struct oar_action *a)
+{
+    static const char *const names[] = {
+        [OAR_DO_SPAWN] = "spawn", [OAR_DO_STOP] = "stop", [OAR_DO_KILL] = "kill"};
+    size_t used = strlen(said);
+    const char *name = a->kind <= OAR_DO_KILL ? names[a->kind] : "end";
+    snprintf(said + used, sizeof said - used, "%s%s%d", used ? " " : "", name, a->index);
+    if (a->kind == OAR_DO_SPAWN && a->index >= fails) {
+        oar_decide(&d, OAR_EV_DIED, a->index);
+    }
+}
+
+/* Workers 2 and 3 were spawned after the decision to stop, and nobody killed them. */
+static void a_failed_fork_is_decided_after_the_others(void **state)
+{
+    (void)state;
+    d = (struct oar_decider){.obey = note, .now = no_clock};
+    oar_policy_init(&d.policy, 4, 20, 60);
+    fails = 1;
+    oar_decide(&d, OAR_EV_LOADED, 0);
+    assert_string_equal(said, "spawn0 spawn1 spawn2 spawn3 kill0 kill2 kill3");
+    assert_int_equal(d.policy.phase, OAR_STOPPING);
+    oar_decide(&d, OAR_EV_DIED, 0);
+    assert_int_equal(d.policy.phase, OAR_ENDED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +205,7 @@ int main(void)
         cmocka_unit_test(a_stable_worker_starts_again_at_once),
         cmocka_unit_test(crash_loop_backs_off),
         cmocka_unit_test(slow_start),
+        cmocka_unit_test(a_failed_fork_is_decided_after_the_others),
     };
     return cmocka_run_group_tests_name("policy", tests, NULL, NULL);
 }
