@@ -22,6 +22,7 @@
 #include "master/status.h"
 #include "oarlock/control.h"
 #include "oarlock/log.h"
+#include "shared/buf.h"
 #include "shared/clock.h"
 #include "shared/net.h"
 
@@ -38,7 +39,7 @@ struct master {
     ev_timer loader_timer, policy_timer;
     ev_signal on_term, on_int, on_chld, on_hup, on_usr1;
     int listeners[OAR_MAX_LISTENERS];
-    bool inherited[OAR_MAX_LISTENERS]; /* whose file is not ours to remove */
+    struct oar_unix_file files[OAR_MAX_LISTENERS]; /* of the listeners that have one */
     int n_listeners;
     char runtime[128];
     uint32_t generation;
@@ -120,24 +121,26 @@ static void kill_child(pid_t pid)
 
 static void announce(void)
 {
-    char line[2048];
-    char where[160];
-    int n = snprintf(line, sizeof line, "oarlock serves %s on ",
-                     m.config->stub ? "the stub" : m.config->target);
+    struct oar_buf line = {0};
+    char where[OAR_ADDRESS_TEXT];
+    oar_buf_printf(&line, "oarlock serves %s on ", m.config->stub ? "the stub" : m.config->target);
     for (int i = 0; i < m.n_listeners; i++) {
         oar_net_describe(m.listeners[i], where, sizeof where);
-        n += snprintf(line + n, sizeof line - (size_t)n, "%s%s", i ? ", " : "", where);
+        oar_buf_printf(&line, "%s%s", i ? ", " : "", where);
     }
-    snprintf(line + n, sizeof line - (size_t)n,
-             " (%s, %d worker%s x %d thread%s), pid %d; stop it with Ctrl-C or kill %d", m.runtime,
-             m.d.policy.n_workers, m.d.policy.n_workers == 1 ? "" : "s", (int)m.config->threads,
-             m.config->threads == 1 ? "" : "s", (int)getpid(), (int)getpid());
-    oar_log(OAR_LOG_INFO, "%s", line);
+    oar_buf_printf(
+        &line, " (%s, %d worker%s x %d thread%s), pid %d; stop it with Ctrl-C or kill %d",
+        m.runtime, m.d.policy.n_workers, m.d.policy.n_workers == 1 ? "" : "s",
+        (int)m.config->threads, m.config->threads == 1 ? "" : "s", (int)getpid(), (int)getpid());
+    oar_buf_put(&line, "", 1);
+    const char *text = line.failed ? "oarlock serves" : line.data;
+    oar_log(OAR_LOG_INFO, "%s", text);
     if (m.ready_fd >= 0) {
-        dprintf(m.ready_fd, "%s\n", line);
+        dprintf(m.ready_fd, "%s\n", text);
         close(m.ready_fd);
         m.ready_fd = -1;
     }
+    oar_buf_free(&line);
 }
 
 static void obey(const struct oar_action *a)
@@ -341,10 +344,9 @@ static enum oar_status listen_all(struct oar_err *err)
         struct oar_address address;
         const char *text = m.config->bind.at[i];
         if (oar_net_parse(text, &address, err) != OAR_OK ||
-            oar_net_listen(&address, text, &options, &m.listeners[i], err) != OAR_OK) {
+            oar_net_listen(&address, text, &options, &m.listeners[i], &m.files[i], err) != OAR_OK) {
             return OAR_ERR;
         }
-        m.inherited[i] = address.fd >= 0;
         m.n_listeners++;
     }
     return OAR_OK;
@@ -353,12 +355,7 @@ static enum oar_status listen_all(struct oar_err *err)
 static void close_all(void)
 {
     for (int i = 0; i < m.n_listeners; i++) {
-        char where[160];
-        oar_net_describe(m.listeners[i], where, sizeof where);
-        if (strncmp(where, "unix:", 5) == 0 && !m.inherited[i]) {
-            unlink(where + 5);
-        }
-        close(m.listeners[i]);
+        oar_net_close(m.listeners[i], &m.files[i]);
     }
     if (m.loader.pid > 0) {
         kill_child(m.loader.pid);

@@ -8,16 +8,15 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "shared/net_unix.h"
 
 static enum oar_status parse_unix(const char *path, struct oar_address *out, struct oar_err *err)
 {
@@ -88,33 +87,6 @@ enum oar_status oar_net_parse(const char *text, struct oar_address *out, struct 
     return OAR_OK;
 }
 
-/* A socket file whose server is gone may be replaced; one with a server, or another kind of file,
- * not. */
-static enum oar_status clear_unix_path(const struct oar_address *address, const char *text,
-                                       struct oar_err *err)
-{
-    struct stat st;
-    if (lstat(address->un.sun_path, &st) != 0) {
-        return OAR_OK;
-    }
-    if (!S_ISSOCK(st.st_mode)) {
-        return oar_err_set(err, "--bind %s: the path exists and is not a socket", text);
-    }
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool lives = fd >= 0 && connect(fd, &address->any, address->len) == 0;
-    if (fd >= 0) {
-        close(fd);
-    }
-    if (lives) {
-        return oar_err_set(
-            err, "--bind %s: another server listens there; stop it or bind another path", text);
-    }
-    return unlink(address->un.sun_path) == 0
-               ? OAR_OK
-               : oar_err_set(err, "--bind %s: cannot remove the stale socket: %s", text,
-                             strerror(errno));
-}
-
 static enum oar_status cannot_bind(const struct oar_address *address, const char *text, int error,
                                    struct oar_err *err)
 {
@@ -147,54 +119,18 @@ static enum oar_status adopt(int inherited, const char *text, int *fd, struct oa
     return OAR_OK;
 }
 
-/* The file has no permission at all between bind and here. */
-static enum oar_status give_unix_path(const char *path, const char *text,
-                                      const struct oar_listen_options *options, struct oar_err *err)
-{
-    char user[64];
-    uid_t uid = (uid_t)-1;
-    gid_t gid = (gid_t)-1;
-    size_t len = strcspn(options->unix_owner, ":");
-    const char *group = options->unix_owner[len] ? options->unix_owner + len + 1 : "";
-    snprintf(user, sizeof user, "%.*s", (int)len, options->unix_owner);
-    const struct passwd *pw = *user ? getpwnam(user) : NULL;
-    const struct group *gr = *group ? getgrnam(group) : NULL;
-    if ((*user && !pw) || (*group && !gr)) {
-        return oar_err_set(err, "--unix-owner %s: there is no such %s", options->unix_owner,
-                           *user && !pw ? "user" : "group");
-    }
-    uid = pw ? pw->pw_uid : uid;
-    gid = gr ? gr->gr_gid : pw ? pw->pw_gid : gid;
-    if (((pw || gr) && chown(path, uid, gid) != 0) ||
-        chmod(path, (mode_t)strtoul(options->unix_mode, NULL, 8)) != 0) {
-        return oar_err_set(err, "--bind %s: cannot set its owner or mode: %s", text,
-                           strerror(errno));
-    }
-    return OAR_OK;
-}
-
-/* bind, with no permission for anybody on a unix socket's file. */
-static int bind_closed(int s, const struct oar_address *address, bool is_unix)
-{
-    mode_t old = is_unix ? umask(0777) : 0;
-    int rc = bind(s, &address->any, address->len);
-    if (is_unix) {
-        umask(old);
-    }
-    return rc;
-}
-
 enum oar_status oar_net_listen(const struct oar_address *address, const char *text,
                                const struct oar_listen_options *options, int *fd,
-                               struct oar_err *err)
+                               struct oar_unix_file *file, struct oar_err *err)
 {
     int one = 1;
     bool is_unix = address->any.sa_family == AF_UNIX;
     *fd = -1;
+    *file = (struct oar_unix_file){0};
     if (address->fd >= 0) {
         return adopt(address->fd, text, fd, err);
     }
-    if (is_unix && clear_unix_path(address, text, err) != OAR_OK) {
+    if (is_unix && oar_unix_clear(address, text, err) != OAR_OK) {
         return OAR_ERR;
     }
     int s = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -210,24 +146,49 @@ enum oar_status oar_net_listen(const struct oar_address *address, const char *te
     if (address->any.sa_family == AF_INET6) {
         setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
     }
-    if (bind_closed(s, address, is_unix) != 0 || listen(s, options->backlog) != 0) {
+    int bound = is_unix ? oar_unix_bind(s, address) : bind(s, &address->any, address->len);
+    if (bound != 0 || listen(s, options->backlog) != 0) {
         int error = errno;
         close(s);
         return cannot_bind(address, text, error, err);
     }
-    if (is_unix && give_unix_path(address->un.sun_path, text, options, err) != OAR_OK) {
-        unlink(address->un.sun_path);
-        close(s);
+    if (is_unix && oar_unix_give(address, text, options, file, err) != OAR_OK) {
+        oar_net_close(s, file);
         return OAR_ERR;
     }
     *fd = s;
     return OAR_OK;
 }
 
+/* The path of a unix socket, "@name" of one without a file; false: another kind of socket. */
+static bool unix_path(const struct oar_address *a, char *out, size_t room)
+{
+    size_t most = sizeof a->un.sun_path;
+    size_t len = a->len > offsetof(struct sockaddr_un, sun_path)
+                     ? OAR_MIN(a->len - offsetof(struct sockaddr_un, sun_path), most)
+                     : 0;
+    bool abstract = len > 0 && a->un.sun_path[0] == '\0';
+    const char *path = a->un.sun_path + abstract;
+    int shown = (int)(len > 0 ? strnlen(path, len - abstract) : 0);
+    snprintf(out, room, "%s%.*s", abstract ? "@" : "", shown, path);
+    return a->any.sa_family == AF_UNIX;
+}
+
+void oar_net_close(int fd, const struct oar_unix_file *file)
+{
+    struct oar_address a = {.len = sizeof a.storage};
+    char path[sizeof a.un.sun_path + 2];
+    if (file->ours && getsockname(fd, &a.any, &a.len) == 0 && unix_path(&a, path, sizeof path)) {
+        oar_unix_remove(path, file);
+    }
+    close(fd);
+}
+
 void oar_net_describe(int fd, char *out, size_t room)
 {
     struct oar_address a = {.len = sizeof a.storage};
     char host[64] = "?";
+    char path[sizeof a.un.sun_path + 2];
     getsockname(fd, &a.any, &a.len);
     if (a.any.sa_family == AF_INET) {
         const struct sockaddr_in *in = (const void *)&a.storage;
@@ -238,6 +199,7 @@ void oar_net_describe(int fd, char *out, size_t room)
         inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof host);
         snprintf(out, room, "http://[%s]:%d", host, ntohs(in->sin6_port));
     } else {
-        snprintf(out, room, "unix:%.100s", a.un.sun_path);
+        unix_path(&a, path, sizeof path);
+        snprintf(out, room, "unix:%s", path);
     }
 }

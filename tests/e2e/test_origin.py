@@ -8,6 +8,7 @@ import socket
 import stat
 import struct
 import subprocess
+from pathlib import Path
 
 import http_cases
 import httpx
@@ -149,6 +150,40 @@ def test_unix_socket(serve, python, tmp_path):
     assert stat.S_IMODE(found.st_mode) == 0o640
     assert found.st_uid == pwd.getpwnam("nobody").pw_uid
     assert s.stop() == 0
+    assert not path.exists()
+
+
+def test_unix_sockets_with_long_paths(serve, python, tmp_path_factory):
+    """107 bytes are the most that a path can have, sixteen addresses the most that a server can have: all are named
+    whole, and only the sockets' own files are removed.
+    """
+    folder = tmp_path_factory.mktemp("long")
+    paths = [str(folder / f"{i:02}").ljust(107, "s") for i in range(16)]
+    others = [Path(path[:100]) for path in paths]
+    for other in others:
+        other.write_text("")
+    module = "m" * 240  # the line names the application too: more than 2,048 bytes in all
+    (folder / f"{module}.py").write_text("from oarlock import App\n\napp = App()\n")
+    options = [word for path in paths[1:] for word in ("--bind", f"unix:{path}")]
+    s = serve(f"{module}:app", "--app-dir", str(folder), "--python", python, *options)
+    assert module in s.line
+    assert all(f"unix:{path}," in s.line for path in paths[1:])
+    assert s.line.endswith(f"kill {s.pid}\n")
+    assert b"404" in ask(paths[1])
+    assert s.stop() == 0
+    assert not any(Path(path).exists() for path in paths)
+    assert all(other.exists() for other in others)
+
+
+def test_another_servers_socket_is_left_alone(serve, tmp_path):
+    """The file is removed at the end only if it is still the one that was made."""
+    path = tmp_path / "s.sock"
+    first = serve("--stub", "--bind", f"unix:{path}")
+    path.rename(tmp_path / "moved")
+    second = serve("--stub", "--bind", f"unix:{path}")
+    assert first.stop() == 0
+    assert b"HTTP/1.1 404" in ask(path)  # the stub answers
+    assert second.stop() == 0
     assert not path.exists()
 
 
