@@ -26,6 +26,8 @@
 #include "shared/clock.h"
 #include "shared/net.h"
 
+#define SIGNALS 8
+
 struct master {
     struct ev_loop *ev;
     const struct oar_master_args *args;
@@ -37,9 +39,10 @@ struct master {
     ev_io control[OAR_MAX_WORKERS];
     ev_io loader_io;
     ev_timer loader_timer, policy_timer;
-    ev_signal on_term, on_int, on_chld, on_hup, on_usr1;
+    ev_signal signals[SIGNALS];
     int listeners[OAR_MAX_LISTENERS];
     struct oar_unix_file files[OAR_MAX_LISTENERS]; /* of the listeners that have one */
+    bool inherited[OAR_MAX_LISTENERS];
     int n_listeners;
     char runtime[128];
     uint32_t generation;
@@ -83,6 +86,8 @@ static void on_control(struct ev_loop *ev, ev_io *io, int events)
             happened(OAR_EV_READY, index);
         } else if (kind == OAR_MSG_LEAVE) {
             happened(OAR_EV_LEAVE, index);
+        } else if (kind == OAR_MSG_CLOSED) {
+            happened(OAR_EV_CLOSED, index);
         }
     }
     if (status == OAR_CLOSED) {
@@ -143,6 +148,61 @@ static void announce(void)
     oar_buf_free(&line);
 }
 
+/* For every process at once: a connection that is made now is refused, also while a worker that is
+ * stuck in a handler has its copy open. An inherited socket is its owner's, whose queue waits for a
+ * successor. */
+static void close_listeners(void)
+{
+    for (int i = 0; i < m.n_listeners; i++) {
+        if (!m.inherited[i]) {
+            shutdown(m.listeners[i], SHUT_RDWR);
+        }
+        oar_net_close(m.listeners[i], &m.files[i]);
+    }
+    m.n_listeners = 0;
+}
+
+/* What an action says, if it is to say something. */
+static void say(const struct oar_action *a)
+{
+    const struct oar_config *c = m.config;
+    switch (a->kind) {
+    case OAR_DO_WARN_CUT:
+        oar_log(OAR_LOG_WARNING, "--graceful-timeout (%g s) is over; what is in progress is cut",
+                c->graceful_timeout);
+        break;
+    case OAR_DO_WARN_SLOW_START:
+        oar_log(OAR_LOG_ERROR, "worker %d was not ready within --load-timeout (%g s); it is killed",
+                a->index, c->load_timeout);
+        break;
+    case OAR_DO_WARN_SLOW_END:
+        oar_log(OAR_LOG_WARNING,
+                "worker %d was to leave and is not done within --graceful-timeout (%g s); what is "
+                "in progress in it is cut",
+                a->index, c->graceful_timeout);
+        break;
+    case OAR_DO_WARN_FAILING:
+        oar_log(
+            OAR_LOG_ERROR,
+            "worker %d could not be started %d times in a row; the others serve without it, and "
+            "it is tried again every %g s. The reason stands above",
+            a->index, m.d.policy.child[a->index].failed, OAR_BACKOFF_MOST);
+        break;
+    case OAR_DO_WARN_CRASH_LOOP:
+        oar_log(OAR_LOG_ERROR,
+                "no worker serves, and none can be started (worker %d failed %d times in a row, "
+                "--restart-limit %d); the server ends with status %d. The reason stands above",
+                a->index, m.d.policy.child[a->index].failed, (int)c->restart_limit,
+                OAR_STATUS_CRASH_LOOP);
+        break;
+    case OAR_DO_UNREADY:
+        oar_log(OAR_LOG_INFO, "new connections are served for another %g s (--drain-delay)",
+                c->drain_delay);
+        break;
+    default: break;
+    }
+}
+
 static void obey(const struct oar_action *a)
 {
     switch (a->kind) {
@@ -151,18 +211,12 @@ static void obey(const struct oar_action *a)
     case OAR_DO_KILL: kill_child(m.children[a->index].pid); break;
     case OAR_DO_CANCEL: kill_child(m.loader.pid); break;
     case OAR_DO_ANNOUNCE: announce(); break;
-    case OAR_DO_WARN_CUT:
-        oar_log(OAR_LOG_WARNING, "--graceful-timeout (%g s) is over; what is in progress is cut",
-                m.config->graceful_timeout);
-        break;
-    case OAR_DO_WARN_SLOW_START:
-        oar_log(OAR_LOG_ERROR, "worker %d was not ready within --load-timeout (%g s); it is killed",
-                a->index, m.config->load_timeout);
-        break;
+    case OAR_DO_CLOSE_LISTENERS: close_listeners(); break;
     case OAR_DO_END:
         m.ended = true;
         ev_break(m.ev, EVBREAK_ALL);
         break;
+    default: say(a); break;
     }
 }
 
@@ -253,17 +307,21 @@ static enum oar_status start_loader(struct oar_err *err)
 static void on_stop_signal(struct ev_loop *ev, ev_signal *w, int events)
 {
     (void)ev, (void)events;
-    bool first = m.d.policy.phase != OAR_STOPPING;
-    happened(OAR_EV_TERM, 0);
+    bool first = m.d.policy.phase < OAR_LEAVING;
+    happened(w->signum == SIGINT ? OAR_EV_INT : OAR_EV_TERM, 0);
     if (first) {
-        oar_log(OAR_LOG_INFO, "%s: stopping", w->signum == SIGINT ? "SIGINT" : "SIGTERM");
+        oar_log(OAR_LOG_INFO, "SIG%s: stopping", sigabbrev_np(w->signum));
     }
 }
 
-static void on_hangup(struct ev_loop *ev, ev_signal *w, int events)
+/* Signals that other servers reload, upgrade and scale on: nobody loses a server for trying. */
+static void on_unserved_signal(struct ev_loop *ev, ev_signal *w, int events)
 {
-    (void)ev, (void)w, (void)events;
-    oar_log(OAR_LOG_WARNING, "SIGHUP: this version cannot reload; restart the server instead");
+    (void)ev, (void)events;
+    oar_log(OAR_LOG_WARNING,
+            "SIG%s: this version cannot reload, upgrade or scale while it serves; restart the "
+            "server instead",
+            sigabbrev_np(w->signum));
 }
 
 static void on_status_signal(struct ev_loop *ev, ev_signal *w, int events)
@@ -313,16 +371,19 @@ static void on_child(struct ev_loop *ev, ev_signal *w, int events)
 
 static void watch_signals(void)
 {
-    ev_signal_init(&m.on_term, on_stop_signal, SIGTERM);
-    ev_signal_init(&m.on_int, on_stop_signal, SIGINT);
-    ev_signal_init(&m.on_chld, on_child, SIGCHLD);
-    ev_signal_init(&m.on_hup, on_hangup, SIGHUP);
-    ev_signal_init(&m.on_usr1, on_status_signal, SIGUSR1);
-    ev_signal_start(m.ev, &m.on_usr1);
-    ev_signal_start(m.ev, &m.on_term);
-    ev_signal_start(m.ev, &m.on_int);
-    ev_signal_start(m.ev, &m.on_chld);
-    ev_signal_start(m.ev, &m.on_hup);
+    static const struct {
+        int number;
+        void (*then)(struct ev_loop *ev, ev_signal *w, int events);
+    } rows[SIGNALS] = {
+        {SIGTERM, on_stop_signal},     {SIGINT, on_stop_signal},      {SIGQUIT, on_stop_signal},
+        {SIGCHLD, on_child},           {SIGUSR1, on_status_signal},   {SIGHUP, on_unserved_signal},
+        {SIGUSR2, on_unserved_signal}, {SIGTTIN, on_unserved_signal},
+    };
+    for (int i = 0; i < SIGNALS; i++) {
+        ev_signal_init(&m.signals[i], rows[i].then, rows[i].number);
+        ev_signal_start(m.ev, &m.signals[i]);
+    }
+    signal(SIGTTOU, SIG_IGN); /* else a log line to a terminal that another job has would stop us */
 }
 
 /* ---- set-up and end ---- */
@@ -347,6 +408,7 @@ static enum oar_status listen_all(struct oar_err *err)
             oar_net_listen(&address, text, &options, &m.listeners[i], &m.files[i], err) != OAR_OK) {
             return OAR_ERR;
         }
+        m.inherited[i] = address.fd >= 0;
         m.n_listeners++;
     }
     return OAR_OK;
@@ -354,9 +416,7 @@ static enum oar_status listen_all(struct oar_err *err)
 
 static void close_all(void)
 {
-    for (int i = 0; i < m.n_listeners; i++) {
-        oar_net_close(m.listeners[i], &m.files[i]);
-    }
+    close_listeners();
     if (m.loader.pid > 0) {
         kill_child(m.loader.pid);
         waitpid(m.loader.pid, NULL, 0);
@@ -370,8 +430,12 @@ static enum oar_status set_up(const struct oar_master_args *args, struct oar_err
 {
     m = (struct master){.args = args, .config = args->config, .loader = {.fd = -1}};
     m.ready_fd = (int)m.config->ready_fd;
-    oar_policy_init(&m.d.policy, (int)m.config->workers, m.config->graceful_timeout,
-                    m.config->load_timeout);
+    const struct oar_policy_limits limits = {.n_workers = (int)m.config->workers,
+                                             .graceful = m.config->graceful_timeout,
+                                             .start = m.config->load_timeout,
+                                             .drain_delay = m.config->drain_delay,
+                                             .restarts = (int)m.config->restart_limit};
+    oar_policy_init(&m.d.policy, &limits);
     m.d.obey = obey;
     m.d.now = now_seconds;
     raise_descriptor_limit();
@@ -408,8 +472,11 @@ int oar_master_run(const struct oar_master_args *args)
         while (!m.ended) {
             ev_run(m.ev, 0);
         }
-        oar_log(m.d.policy.status ? OAR_LOG_ERROR : OAR_LOG_INFO,
-                m.d.policy.status ? "stopped because it could not start" : "stopped");
+        static const char *const why[] = {[OAR_STATUS_OK] = "stopped",
+                                          [OAR_STATUS_START] = "stopped because it could not start",
+                                          [OAR_STATUS_CRASH_LOOP] =
+                                              "stopped because no worker could be started again"};
+        oar_log(m.d.policy.status ? OAR_LOG_ERROR : OAR_LOG_INFO, "%s", why[m.d.policy.status]);
     }
     close_all();
     return m.d.policy.status;
