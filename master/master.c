@@ -18,13 +18,13 @@
 
 #include "master/children.h"
 #include "master/decide.h"
+#include "master/listeners.h"
 #include "master/loader.h"
 #include "master/status.h"
 #include "oarlock/control.h"
 #include "oarlock/log.h"
 #include "shared/buf.h"
 #include "shared/clock.h"
-#include "shared/net.h"
 
 #define SIGNALS 8
 
@@ -40,10 +40,7 @@ struct master {
     ev_io loader_io;
     ev_timer loader_timer, policy_timer;
     ev_signal signals[SIGNALS];
-    int listeners[OAR_MAX_LISTENERS];
-    struct oar_unix_file files[OAR_MAX_LISTENERS]; /* of the listeners that have one */
-    bool inherited[OAR_MAX_LISTENERS];
-    int n_listeners;
+    struct oar_listeners listeners;
     char runtime[128];
     uint32_t generation;
     int ready_fd; /* -1: none, or the line is written */
@@ -129,8 +126,8 @@ static void announce(void)
     struct oar_buf line = {0};
     char where[OAR_ADDRESS_TEXT];
     oar_buf_printf(&line, "oarlock serves %s on ", m.config->stub ? "the stub" : m.config->target);
-    for (int i = 0; i < m.n_listeners; i++) {
-        oar_net_describe(m.listeners[i], where, sizeof where);
+    for (int i = 0; i < m.listeners.n; i++) {
+        oar_net_describe(m.listeners.fds[i], where, sizeof where);
         oar_buf_printf(&line, "%s%s", i ? ", " : "", where);
     }
     oar_buf_printf(
@@ -146,20 +143,6 @@ static void announce(void)
         m.ready_fd = -1;
     }
     oar_buf_free(&line);
-}
-
-/* For every process at once: a connection that is made now is refused, also while a worker that is
- * stuck in a handler has its copy open. An inherited socket is its owner's, whose queue waits for a
- * successor. */
-static void close_listeners(void)
-{
-    for (int i = 0; i < m.n_listeners; i++) {
-        if (!m.inherited[i]) {
-            shutdown(m.listeners[i], SHUT_RDWR);
-        }
-        oar_net_close(m.listeners[i], &m.files[i]);
-    }
-    m.n_listeners = 0;
 }
 
 /* What an action says, if it is to say something. */
@@ -209,9 +192,9 @@ static void obey(const struct oar_action *a)
     case OAR_DO_SPAWN: spawn(a->index); break;
     case OAR_DO_STOP: ask_to_stop(a->index); break;
     case OAR_DO_KILL: kill_child(m.children[a->index].pid); break;
-    case OAR_DO_CANCEL: kill_child(m.loader.pid); break;
+    case OAR_DO_CANCEL: oar_loader_kill(&m.loader); break;
     case OAR_DO_ANNOUNCE: announce(); break;
-    case OAR_DO_CLOSE_LISTENERS: close_listeners(); break;
+    case OAR_DO_CLOSE_LISTENERS: oar_listeners_close(&m.listeners); break;
     case OAR_DO_END:
         m.ended = true;
         ev_break(m.ev, EVBREAK_ALL);
@@ -254,28 +237,31 @@ static void loader_ended(enum oar_status status, const struct oar_err *err)
     ev_io_stop(m.ev, &m.loader_io);
     ev_timer_stop(m.ev, &m.loader_timer);
     oar_loader_free(&m.loader);
+    oar_loader_kill(&m.loader);
     if (status != OAR_OK) {
-        kill_child(m.loader.pid);
         oar_log(OAR_LOG_ERROR, "%s", err->text);
     }
     happened(status == OAR_OK ? OAR_EV_LOADED : OAR_EV_LOAD_FAILED, 0);
 }
 
-static void on_loader(struct ev_loop *ev, ev_io *io, int events)
+static void read_loader(void)
 {
     struct oar_err err;
-    (void)ev, (void)io, (void)events;
     enum oar_status status = oar_loader_read(&m.loader, &err);
-    if (status == OAR_AGAIN) {
+    if (status == OAR_AGAIN || m.d.policy.phase != OAR_LOADING) {
         return;
     }
-    if (status == OAR_OK && m.d.policy.phase == OAR_LOADING) {
+    if (status == OAR_OK) {
         status = oar_loader_compile(&m.loader, m.config, &m.spawn.routes, m.runtime,
                                     sizeof m.runtime, &err);
     }
-    if (m.d.policy.phase == OAR_LOADING) {
-        loader_ended(status, &err);
-    }
+    loader_ended(status, &err);
+}
+
+static void on_loader(struct ev_loop *ev, ev_io *io, int events)
+{
+    (void)ev, (void)io, (void)events;
+    read_loader();
 }
 
 static void on_loader_timeout(struct ev_loop *ev, ev_timer *timer, int events)
@@ -289,9 +275,20 @@ static void on_loader_timeout(struct ev_loop *ev, ev_timer *timer, int events)
     loader_ended(OAR_ERR, &err);
 }
 
+/* The loader serves nobody, and neither does what the application starts in it. */
+static void give_up_servers_things(void *unused)
+{
+    give_up_masters_things(unused);
+    for (int i = 0; i < m.listeners.n; i++) {
+        close(m.listeners.fds[i]);
+    }
+    close(m.spawn.death_read);
+    close(m.spawn.death_write);
+}
+
 static enum oar_status start_loader(struct oar_err *err)
 {
-    if (oar_loader_start(&m.loader, m.config, m.args->loader, give_up_masters_things, NULL, err) !=
+    if (oar_loader_start(&m.loader, m.config, m.args->loader, give_up_servers_things, NULL, err) !=
         OAR_OK) {
         return OAR_ERR;
     }
@@ -336,10 +333,6 @@ static void reaped(pid_t pid, int status)
 {
     char how[200];
     oar_child_describe(status, how, sizeof how);
-    if (pid == m.loader.pid) {
-        m.loader.pid = 0;
-        return;
-    }
     for (int i = 0; i < m.d.policy.n_workers; i++) {
         if (m.children[i].pid == pid) {
             ev_io_stop(m.ev, &m.control[i]);
@@ -361,11 +354,22 @@ static void reaped(pid_t pid, int status)
 static void on_child(struct ev_loop *ev, ev_signal *w, int events)
 {
     int status;
-    pid_t pid;
+    siginfo_t info = {0};
     (void)ev, (void)w, (void)events;
-    while ((pid = waitpid(-1, &status, WNOHANG)) >
-           0) { /* strangers too: the master is a subreaper */
-        reaped(pid, status);
+    /* Strangers too: the master is a subreaper. */
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid > 0) {
+        pid_t pid = info.si_pid;
+        if (pid == m.loader.pid) {
+            oar_loader_kill(&m.loader);
+            m.loader.pid = 0;
+        }
+        if (waitpid(pid, &status, WNOHANG) == pid) {
+            reaped(pid, status);
+        }
+        if (m.loader.pid == 0 && m.loader.fd >= 0) {
+            read_loader(); /* its pipe may stay open without it */
+        }
+        info.si_pid = 0;
     }
 }
 
@@ -397,30 +401,10 @@ static void raise_descriptor_limit(void)
     }
 }
 
-static enum oar_status listen_all(struct oar_err *err)
-{
-    const struct oar_listen_options options = {(int)m.config->backlog, m.config->unix_mode,
-                                               m.config->unix_owner};
-    for (int i = 0; i < m.config->bind.count; i++) {
-        struct oar_address address;
-        const char *text = m.config->bind.at[i];
-        if (oar_net_parse(text, &address, err) != OAR_OK ||
-            oar_net_listen(&address, text, &options, &m.listeners[i], &m.files[i], err) != OAR_OK) {
-            return OAR_ERR;
-        }
-        m.inherited[i] = address.fd >= 0;
-        m.n_listeners++;
-    }
-    return OAR_OK;
-}
-
 static void close_all(void)
 {
-    close_listeners();
-    if (m.loader.pid > 0) {
-        kill_child(m.loader.pid);
-        waitpid(m.loader.pid, NULL, 0);
-    }
+    oar_listeners_close(&m.listeners);
+    oar_loader_end(&m.loader);
     if (m.ev) {
         ev_loop_destroy(m.ev);
     }
@@ -447,15 +431,15 @@ static enum oar_status set_up(const struct oar_master_args *args, struct oar_err
     }
     ev_init(&m.policy_timer, on_policy_timer);
     watch_signals();
-    if (listen_all(err) != OAR_OK ||
+    if (oar_listeners_open(&m.listeners, m.config, err) != OAR_OK ||
         oar_shm_create(&m.spawn.shm, (uint32_t)m.config->workers, (uint32_t)m.config->threads,
                        err) != OAR_OK ||
         oar_death_pipe(&m.spawn, err) != OAR_OK) {
         return OAR_ERR;
     }
     m.spawn.config = m.config;
-    m.spawn.listeners = m.listeners;
-    m.spawn.n_listeners = m.n_listeners;
+    m.spawn.listeners = m.listeners.fds;
+    m.spawn.n_listeners = m.listeners.n;
     m.spawn.entry = args->worker;
     m.spawn.in_child = give_up_masters_things;
     m.generation = 1;

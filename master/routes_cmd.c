@@ -4,9 +4,8 @@
  * Never opens a socket. */
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
-#include <sys/wait.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "master/loader.h"
@@ -32,7 +31,7 @@ static enum oar_status collect(struct oar_loader *l, const struct oar_config *co
             return oar_err_set(err, "importing %s took longer than --load-timeout (%g s)",
                                config->target, config->load_timeout);
         }
-        poll(&fd, 1, (int)OAR_MIN((end - now) / 1000000 + 1, 1000));
+        poll(&fd, 1, (int)OAR_MIN((end - now) / 1000000 + 1, 100)); /* a loader may end unheard */
         status = oar_loader_read(l, err);
     }
     return status;
@@ -83,6 +82,7 @@ int oar_master_routes(const struct oar_master_args *args)
     struct oar_err err;
     const void *routes = NULL;
     char runtime[128];
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* of what the application starts in the loader */
     enum oar_status status =
         oar_loader_start(&loader, args->config, args->loader, nothing, NULL, &err);
     if (status == OAR_OK) {
@@ -95,13 +95,8 @@ int oar_master_routes(const struct oar_master_args *args)
         print_table(routes);
     } else {
         oar_log(OAR_LOG_ERROR, "%s", err.text);
-        if (loader.pid > 0) {
-            kill(loader.pid, SIGKILL);
-        }
     }
-    if (loader.pid > 0) {
-        waitpid(loader.pid, NULL, 0);
-    }
+    oar_loader_end(&loader);
     oar_loader_free(&loader);
     return status == OAR_OK ? 0 : 1;
 }

@@ -208,6 +208,7 @@ int oar_loader_run(const struct oar_config *config, const struct oar_bridge *fou
         write_all(fd, "E", 1);
         write_all(fd, manifest ? manifest : err.text, strlen(manifest ? manifest : err.text));
     }
+    write_all(fd, &(char){OAR_LOADER_END}, 1);
     free(manifest);
     return status == OAR_OK ? OAR_EXIT_OK : OAR_EXIT_START;
 }

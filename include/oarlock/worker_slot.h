@@ -29,7 +29,9 @@ struct oar_worker_args {
 /* main.c gives these to the master: it knows both sides. They run in a forked child and return the
  * child's exit status. */
 typedef int (*oar_worker_entry)(const struct oar_worker_args *args);
-/* Writes the manifest, or 'E' and a message, to `fd`. */
+/* Writes the manifest, or 'E' and a message, and OAR_LOADER_END to `fd`. The end of the pipe says
+ * nothing: processes that the application has forked while it was imported hold it too. */
+#define OAR_LOADER_END '\0'
 typedef int (*oar_loader_entry)(const struct oar_config *config, int fd);
 
 #endif

@@ -3,12 +3,13 @@
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import httpx
 import pytest
-from conftest import APPS, SLOWER, alive, children_of, wait_until
+from conftest import APPS, BINARY, SLOWER, alive, children_of, clean_environment, run_and_fail, wait_until
 
 
 @pytest.fixture
@@ -118,3 +119,39 @@ def test_a_child_that_comes_back_from_a_handler_ends(forks, path):
         for _ in range(20):
             assert client.get("/pid").json()["pid"] == worker
     wait_until(lambda: "os._exit" in server.log)
+
+
+@pytest.mark.parametrize("how", ["process", "fork"])
+def test_an_application_that_forks_at_import_starts(forks, how):
+    """Its child held the loader's pipe: the start waited for --load-timeout and blamed the import."""
+    server = forks("--load-timeout", f"{20 * SLOWER}s", env={"FORKS_AT_IMPORT": how})
+    (worker,) = [pid for pid in server.workers() if pid in children_of(server.pid)]
+    (child,) = children_of(worker)  # the worker's own; the loader's is gone
+    with ended(child):
+        assert server.get("/pool").json() == [4, 9]
+        held = sockets_of(server.port, "none") | {x for x in links(server.pid) if x.startswith("pipe:")}
+        assert not held & set(links(child))
+        assert server.stop() == 0
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+
+
+def test_a_loader_that_dies_and_leaves_a_child_is_a_failure_at_once(python):
+    """And its child does not live on: run_and_fail looks for what is left."""
+    began = time.monotonic()
+    arguments = ["run", "forks:app", "--app-dir", str(APPS), "--python", python, "--bind", "127.0.0.1:0"]
+    status, out = run_and_fail(*arguments, env={"FORKS_AT_IMPORT": "dies"})
+    assert status == 1
+    assert "the loader ended without a word" in out
+    status, out = run_and_fail("routes", *arguments[1:6], env={"FORKS_AT_IMPORT": "dies"})
+    assert status == 1
+    assert "the loader ended without a word" in out
+    assert time.monotonic() - began < 20 * SLOWER
+
+
+def test_routes_of_an_application_that_forks_at_import(python):
+    command = [BINARY, "routes", "forks:app", "--app-dir", str(APPS), "--python", python]
+    done = subprocess.run(
+        command, env=clean_environment() | {"FORKS_AT_IMPORT": "fork"}, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert "/own-socket" in done.stdout

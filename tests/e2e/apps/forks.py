@@ -23,11 +23,15 @@ def _stay() -> None:
     time.sleep(600)
 
 
-if os.environ.get("FORKS_AT_IMPORT") == "process":
-    multiprocessing.get_context("fork").Process(target=_stay, daemon=True).start()
-elif os.environ.get("FORKS_AT_IMPORT") == "fork" and os.fork() == 0:
-    while os.getppid() != int(os.environ["MASTER_PID"]) if "MASTER_PID" in os.environ else True:
-        time.sleep(600)
+match os.environ.get("FORKS_AT_IMPORT"):
+    case "process":
+        multiprocessing.get_context("fork").Process(target=_stay, daemon=True).start()
+    case "fork" if os.fork() == 0:
+        _stay()
+    case "dies":
+        if os.fork() == 0:
+            _stay()
+        os._exit(9)
 
 
 @app.get("/pool", blocking=False)
