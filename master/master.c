@@ -325,7 +325,7 @@ static void on_status_signal(struct ev_loop *ev, ev_signal *w, int events)
 {
     (void)ev, (void)w, (void)events;
     if (m.spawn.shm) {
-        oar_status_log(m.spawn.shm);
+        oar_status_log(m.spawn.shm, m.spawn.n_workers, m.spawn.n_threads);
     }
 }
 
@@ -338,7 +338,7 @@ static void reaped(pid_t pid, int status)
             ev_io_stop(m.ev, &m.control[i]);
             close(m.children[i].control_fd);
             m.children[i] = (struct oar_child){0, -1};
-            oar_child_clear_slots(m.spawn.shm, (uint32_t)i);
+            oar_child_clear_slots(&m.spawn, (uint32_t)i);
             bool expected =
                 m.d.policy.phase == OAR_STOPPING && WIFEXITED(status) && WEXITSTATUS(status) == 0;
             bool well = WIFEXITED(status) && WEXITSTATUS(status) == 0; /* somebody told it to */
@@ -438,6 +438,8 @@ static enum oar_status set_up(const struct oar_master_args *args, struct oar_err
         return OAR_ERR;
     }
     m.spawn.config = m.config;
+    m.spawn.n_workers = (uint32_t)m.config->workers;
+    m.spawn.n_threads = (uint32_t)m.config->threads;
     m.spawn.listeners = m.listeners.fds;
     m.spawn.n_listeners = m.listeners.n;
     m.spawn.entry = args->worker;

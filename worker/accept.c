@@ -22,7 +22,7 @@
 static bool has_room(const struct oar_thread *t)
 {
     struct oar_shm *shm = t->worker->shm;
-    uint32_t slots = shm->n_workers * shm->n_threads;
+    uint32_t slots = t->worker->n_slots;
     uint64_t sum = 0;
     uint32_t serving = 0;
     for (uint32_t i = 0; i < slots; i++) {

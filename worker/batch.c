@@ -51,6 +51,7 @@ static bool run_first(struct oar_thread *t, struct oar_conn *c)
             enter(t);
         }
         OAR_SET(t->slot->route, (uint32_t)(r->route - oar_rt_routes(t->worker->routes)) + 1);
+        OAR_ADD(t->slot->turns, 1);
         r->state = OAR_REQ_RUNNING;
         if (OAR_UNLIKELY(r->timing != NULL)) {
             oar_timing_called(t, r);

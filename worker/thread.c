@@ -142,6 +142,7 @@ static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fir
     double left = timeout;
     bool again = true;
     t->poll.woken = false;
+    OAR_SET(t->slot->phase, OAR_PHASE_WAIT);
     while (again) {
         t->app_is_busy = false;
         again = run_round(t, left) && timeout != 0 && !t->app_is_busy && !t->poll.woken &&
@@ -150,6 +151,8 @@ static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fir
         left = timeout < 0 ? timeout : timeout - elapsed;
         again = again && elapsed < AT_LEAST_EVERY && (timeout < 0 || left > 0);
     }
+    OAR_ADD(t->slot->turns, 1);
+    OAR_SET(t->slot->phase, OAR_PHASE_TASKS);
     return oar_poll_collect(&t->poll, fired, room);
 }
 

@@ -30,6 +30,7 @@ struct oar_worker {
     const void *routes;
     const struct oar_app *app;
     struct oar_shm *shm;
+    uint32_t n_slots; /* of all workers */
     const int *listeners;
     int n_listeners;
     uint32_t index; /* of this worker */

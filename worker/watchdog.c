@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The watchdog: waits for the master's word and for the master's death, and passes on who asks this
- * worker to leave.
+ * The watchdog: waits for the master's word and for the master's death, passes on who asks this
+ * worker to leave, and names a handler that keeps an event loop.
  * Process: worker, a thread of its own that never attaches to the interpreter, so it works while
  * every other thread is stuck in Python. Owns the control socket and the death pipe's end. Never
  * allocates after its start; leaves with _exit when the master is gone, because a clean end may
@@ -12,9 +12,12 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "oarlock/control.h"
+#include "oarlock/route.h"
+#include "shared/clock.h"
 #include "worker/forked.h"
 #include "worker/signals.h"
 
@@ -32,6 +35,18 @@ static bool started;
 static int own_pipe[2] = {-1, -1};
 static struct pollfd sources[SOURCES];
 static bool told_closed;
+
+/* An event loop that stays at one place is named within a second, then at growing intervals, and
+ * when it goes on. */
+#define STAY_NS 700000000u
+#define STAY_AGAIN_NS 60000000000u
+static struct stay {
+    uint32_t phase;
+    uint64_t turns, since, next;
+    bool said;
+    char where[600];
+} stays[OAR_MAX_THREADS];
+static uint64_t looked;
 
 static void begin_drain(void)
 {
@@ -83,6 +98,66 @@ static void say_closed(void)
     }
 }
 
+/* ---- who stays too long ---- */
+
+static const char *where(const struct oar_slot *slot, uint32_t phase, char *out, size_t room)
+{
+    const struct oar_rt_header *h = worker->routes;
+    uint32_t route = OAR_GET_NOW(slot->route);
+    if (phase == OAR_PHASE_GIL) {
+        snprintf(out, room, "waiting for the interpreter, which another thread keeps");
+    } else if (phase == OAR_PHASE_HANDLER && route > 0 && h && route <= h->n_routes) {
+        const struct oar_rt_route *r = &oar_rt_routes(h)[route - 1];
+        snprintf(out, room, "inside the handler of %s (%s, %s)", oar_rt_text(h, r->path_off),
+                 oar_rt_text(h, r->name_off), oar_rt_text(h, r->source_off));
+    } else {
+        snprintf(out, room, "inside a task or a callback of asyncio's");
+    }
+    return out;
+}
+
+/* A thread that has been at one place since `since` or a tick before that. */
+static void look_at(int index, uint64_t now)
+{
+    struct stay *s = &stays[index];
+    const struct oar_slot *slot = worker->threads[index].slot;
+    uint32_t phase = OAR_GET_NOW(slot->phase);
+    uint64_t turns = OAR_GET_NOW(slot->turns);
+    bool stays_there =
+        phase == s->phase && turns == s->turns &&
+        (phase == OAR_PHASE_HANDLER || phase == OAR_PHASE_TASKS || phase == OAR_PHASE_GIL);
+    double seconds = (double)(now - s->since) / 1e9;
+    if (stays_there && now - s->since >= s->next) {
+        where(slot, phase, s->where, sizeof s->where);
+        s->next = OAR_MIN(s->next * 2, s->next + STAY_AGAIN_NS);
+        s->said = true;
+        oar_log(
+            OAR_LOG_WARNING,
+            "event loop %d has been %s for %.1f s; its other clients, timers and deadlines wait. "
+            "A `def` that blocks belongs into the pool (blocking=True), and what blocks in an "
+            "`async def` into run_in_threadpool()",
+            index, s->where, seconds);
+    } else if (!stays_there) {
+        if (s->said) {
+            oar_log(OAR_LOG_WARNING, "event loop %d goes on; it has been %s for %.1f s", index,
+                    s->where, seconds);
+        }
+        *s = (struct stay){.phase = phase, .turns = turns, .since = now, .next = STAY_NS};
+    }
+}
+
+static void look_at_all(void)
+{
+    uint64_t now = oar_now_ns();
+    if (!worker->up || now - looked < TICK_MS * 1000000u) {
+        return;
+    }
+    looked = now;
+    for (int i = 0; i < worker->n_threads; i++) {
+        look_at(i, now);
+    }
+}
+
 static void *watch(void *unused)
 {
     (void)unused;
@@ -92,6 +167,7 @@ static void *watch(void *unused)
             _exit(OAR_EXIT_ORPHAN);
         }
         oar_log_settle();
+        look_at_all();
         if (sources[DEATH].revents) {
             oar_log(OAR_LOG_ERROR, "the master is gone; this worker leaves too");
             _exit(OAR_EXIT_ORPHAN);

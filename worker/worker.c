@@ -136,7 +136,9 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
                             .index = args->index,
                             .forwarded = oar_config_forwarded(args->config),
                             .timing = oar_timing_mode(args->config),
-                            .n_threads = (int)args->shm->n_threads};
+                            .n_slots = args->n_workers * args->n_threads,
+                            .n_threads = (int)args->n_threads};
+    oar_shm_protect(args->shm);
     enum oar_status status =
         oar_networks_parse(args->config->trusted_proxies, "--trusted-proxies", &w.trusted, &err);
     if (status == OAR_OK) {

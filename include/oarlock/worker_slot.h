@@ -18,6 +18,7 @@ enum oar_worker_exit {
 struct oar_worker_args {
     const struct oar_config *config;
     struct oar_shm *shm;
+    uint32_t n_workers, n_threads; /* the scoreboard has slots for so many */
     const void *routes;
     const int *listeners;
     int n_listeners;

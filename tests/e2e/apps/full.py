@@ -67,6 +67,13 @@ def stuck(ms: int):
     return {"stuck": ms}
 
 
+@app.get("/stuck-later/{ms}")
+async def stuck_later(ms: int):
+    await asyncio.sleep(0.001)
+    time.sleep(ms / 1000)  # noqa: ASYNC251 - that is what is tested
+    return {"stuck": ms}
+
+
 @app.get("/items/{item_id}")
 async def item(item_id: int, q: str | None = None, short: bool = False):
     return {"item_id": item_id, "q": q, "short": short}
