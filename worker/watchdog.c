@@ -41,8 +41,8 @@ static bool told_closed;
 #define STAY_NS 700000000u
 #define STAY_AGAIN_NS 60000000000u
 static struct stay {
-    uint32_t phase;
     uint64_t turns, since, next;
+    uint32_t phase;
     bool said;
     char where[600];
 } stays[OAR_MAX_THREADS];

@@ -97,6 +97,10 @@ static enum oar_status start_others(struct oar_worker *w, pthread_t *ids, struct
 static enum oar_status serve(struct oar_worker *w, const struct oar_worker_args *args,
                              pthread_t *ids, struct oar_err *err)
 {
+    w->threads = calloc((size_t)w->n_threads, sizeof *w->threads);
+    if (!w->threads) {
+        return oar_err_set(err, "no memory for %d threads", w->n_threads);
+    }
     for (int i = 0; i < w->n_threads; i++) {
         oar_thread_init(&w->threads[i], w, i);
     }
@@ -154,9 +158,7 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
         bridge.args.cpu_count = cpu_count;
         bridge.args.n_threads = w.n_threads;
         bridge.args.live = oar_shm_routes(args->shm);
-        w.threads = calloc((size_t)w.n_threads, sizeof *w.threads);
-        status = w.threads ? w.app->start(&bridge.args, &err)
-                           : oar_err_set(&err, "no memory for threads");
+        status = w.app->start(&bridge.args, &err);
     }
     if (status == OAR_OK) {
         status = serve(&w, args, ids, &err);

@@ -72,7 +72,7 @@ def test_a_signal_to_a_forked_child_ends_the_child_alone(forks, sig):
 
 
 def test_a_forked_child_holds_no_socket_of_the_server(forks):
-    path = f"/tmp/oarlock-fork-{os.getpid()}.sock"  # noqa: S108 - a short path
+    path = f"/tmp/oarlock-fork-{os.getpid()}.sock"
     server = forks("--bind", f"unix:{path}")
     (worker,) = server.workers()
     with server.connect() as open_connection:
@@ -152,6 +152,11 @@ def test_a_loader_that_dies_and_leaves_a_child_is_a_failure_at_once(python):
 def test_routes_of_an_application_that_forks_at_import(python):
     command = [BINARY, "routes", "forks:app", "--app-dir", str(APPS), "--python", python]
     done = subprocess.run(
-        command, env=clean_environment() | {"FORKS_AT_IMPORT": "fork"}, capture_output=True, text=True, timeout=30, check=True
+        command,
+        env=clean_environment() | {"FORKS_AT_IMPORT": "fork"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
     )
     assert "/own-socket" in done.stdout

@@ -94,7 +94,7 @@ def test_an_unread_pipe_of_another_user_freezes_nobody(tmp_path):
     """A container's stderr after the privileges were dropped: it cannot be opened again."""
     ours, theirs = os.pipe()
     with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)  # noqa: S103 - another user must reach the server in it
+        os.chmod(folder, 0o755)
         binary = shutil.copy(BINARY, folder)
         with server_with_stderr(tmp_path, theirs, "--stub", binary=binary, user=65534) as server:
             folder = Path(f"/proc/{server.pid}/fd")
@@ -137,7 +137,11 @@ def test_lost_lines_are_counted_and_said(python, tmp_path):
 def test_what_a_client_writes_stays_text(python, serve):
     """Control bytes reach no terminal, new lines forge no line, and a flood of either stays small."""
     server = serve("hostile:app", "--app-dir", str(APPS), "--python", python)
-    for evil in ("\x1b]0;owned\x07\x1b[2J", "\x9b31m\x7f\x00\x08", "a\n2026-01-01T00:00:00.000Z info    master[1]: b\r"):
+    for evil in (
+        "\x1b]0;owned\x07\x1b[2J",
+        "\x9b31m\x7f\x00\x08",
+        "a\n2026-01-01T00:00:00.000Z info    master[1]: b\r",
+    ):
         assert server.get("/say", params={"text": evil}).status_code == 500
     wait_until(lambda: "forged? b" in server.log or "master[1]: b" in server.log)
     raw = server.log_path.read_bytes()

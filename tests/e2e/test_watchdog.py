@@ -19,14 +19,14 @@ GOES_ON = re.compile(r"event loop (\d+) goes on; it has been (.*) for ([\d.]+) s
 @pytest.mark.parametrize(
     ("path", "place"),
     [
-        ("/stuck/3000", r"inside the handler of /stuck/\{ms\} \(stuck, .*full\.py:\d+\)"),
-        ("/stuck-later/3000", r"inside a task or a callback of asyncio's"),
+        ("/stuck/2200", r"inside the handler of /stuck/\{ms\} \(stuck, .*full\.py:\d+\)"),
+        ("/stuck-later/2200", r"inside a task or a callback of asyncio's"),
     ],
 )
 def test_who_keeps_an_event_loop_is_named(python, serve, path, place):
     server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "1", "--threads", "2")
     with server.connect() as pool, server.connect() as s:
-        pool.sendall(b"GET /block/1500 HTTP/1.1\r\nHost: a\r\n\r\n")  # keeps nobody
+        pool.sendall(b"GET /block/1000 HTTP/1.1\r\nHost: a\r\n\r\n")  # keeps nobody
         time.sleep(0.05)
         s.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         began = time.monotonic()
@@ -37,11 +37,11 @@ def test_who_keeps_an_event_loop_is_named(python, serve, path, place):
         wait_until(lambda: GOES_ON.search(server.log))
     named = NAMED.findall(server.log)
     (goes_on,) = GOES_ON.findall(server.log)
-    assert 2 <= len(named) <= 3, named  # at 0.7 s, 1.4 s and 2.8 s
+    assert len(named) == 2, named  # at 0.7 s and 1.4 s
     assert len({index for index, _, _ in [*named, goes_on]}) == 1
     assert all(re.fullmatch(place, where) for _, where, _ in [*named, goes_on]), named
     assert [float(seconds) for _, _, seconds in named] == sorted({float(seconds) for _, _, seconds in named})
-    assert 2.5 < float(goes_on[2]) < 3.5 * SLOWER
+    assert 1.8 < float(goes_on[2]) < 3.5 * SLOWER
 
 
 def memory(server) -> Path:
@@ -57,7 +57,7 @@ def test_nothing_in_the_scoreboard_hurts_the_master(python, serve, what):
     server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "2", "--threads", "2")
     with open(memory(server), "r+b") as f:
         size = os.fstat(f.fileno()).st_size
-        noise = b"\xff" * size if what == "ones" else random.Random(1).randbytes(size)  # noqa: S311
+        noise = b"\xff" * size if what == "ones" else random.Random(1).randbytes(size)
         os.pwrite(f.fileno(), noise, 0)
         server.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: server.log.count("status: worker") >= 4)
