@@ -35,7 +35,7 @@ static bool takes_connections(const struct oar_slot *s, uint64_t now)
 static uint32_t find_fair_share(const struct oar_thread *t)
 {
     struct oar_shm *shm = t->worker->shm;
-    uint32_t slots = shm->n_workers * shm->n_threads;
+    uint32_t slots = t->worker->n_slots;
     uint64_t now = oar_now_ns();
     uint64_t sum = 0;
     uint32_t taking = 0;

@@ -72,6 +72,7 @@ static enum oar_call call(struct oar_thread *t, struct oar_request *r)
         enter(t);
     }
     OAR_SET(t->slot->route, (uint32_t)(r->route - oar_rt_routes(t->worker->routes)) + 1);
+    OAR_ADD(t->slot->turns, 1);
     if (OAR_UNLIKELY(r->timing != NULL)) {
         oar_timing_called(t, r);
     }

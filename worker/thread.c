@@ -10,6 +10,7 @@
 
 #include "shared/clock.h"
 #include "worker/conn.h"
+#include "worker/forked.h"
 #include "worker/http_write.h"
 
 /* A thread's part of what the worker may have. */
@@ -90,7 +91,13 @@ static void refresh_date(struct oar_thread *t)
 
 static void drain_if_told(struct oar_thread *t)
 {
-    if (OAR_LIKELY(!t->worker->draining) || !t->accepting) {
+    if (OAR_LIKELY(!t->worker->draining)) {
+        return;
+    }
+    if (t->worker->draining == OAR_FORKED) {
+        oar_forked_end();
+    }
+    if (!t->accepting) {
         return;
     }
     t->drain_began = oar_now_ns();
@@ -185,7 +192,8 @@ static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fir
         left = timeout < 0 ? timeout : timeout - elapsed;
         again = again && elapsed < AT_LEAST_EVERY && (timeout < 0 || left > 0);
     }
-    OAR_SET(t->slot->phase, OAR_PHASE_HANDLER); /* the application's loop: tasks, callbacks */
+    OAR_ADD(t->slot->turns, 1);
+    OAR_SET(t->slot->phase, OAR_PHASE_TASKS);
     return oar_poll_collect(&t->poll, fired, room);
 }
 
@@ -212,6 +220,9 @@ static void host_respond(struct oar_request *r)
 static bool host_respond_elsewhere(struct oar_thread *t, struct oar_request *r)
 {
     struct oar_request *top = atomic_load_explicit(&t->done, memory_order_relaxed);
+    if (OAR_UNLIKELY(t->worker->draining == OAR_FORKED)) {
+        oar_forked_end();
+    }
     do {
         r->done_next = top;
     } while (!atomic_compare_exchange_weak_explicit(&t->done, &top, r, memory_order_release,

@@ -34,13 +34,15 @@ struct oar_worker {
     const void *routes;
     const struct oar_app *app;
     struct oar_shm *shm;
+    uint32_t n_slots; /* of all workers */
     const int *listeners;
     int n_listeners;
     uint32_t index; /* of this worker */
     struct oar_forwarding forwarded;
     enum oar_server_timing_choice timing;
     struct oar_networks trusted; /* proxies */
-    _Atomic int draining;
+    _Atomic int draining; /* 1: finish what is there; OAR_FORKED: this process is no worker */
+    _Atomic int up;       /* the threads' structures are there */
     struct oar_thread *threads;
     int n_threads;
 };

@@ -35,6 +35,8 @@
            "threads in each worker for `def` handlers that may block; auto: 4 a core, 40 if they wait")   \
     OPTION(INT, pool_queue, "pool-queue", "1024", 1, 1000000, "N", "Processes",                    \
            "calls that may wait for a pool thread in each worker; more are answered 503")          \
+    OPTION(INT, restart_limit, "restart-limit", "10", 0, 1000000, "N", "Processes",                \
+           "failed starts of a worker in a row, while none serves, that end the server; 0: no end") \
     OPTION(TIME, blocking_threshold, "blocking-threshold", "1ms", 0, 3600, "TIME", "Processes",    \
            "a `def` that took longer goes to the pool; always under a quarter: to the event loop; 0: pool") \
     OPTION(TIME, switch_interval, "switch-interval", "1ms", 0, 1, "TIME", "Processes",             \
@@ -74,6 +76,8 @@
            "time that a connection may be idle between requests; 0: closed behind each response")   \
     OPTION(TIME, graceful_timeout, "graceful-timeout", "20s", 0, 86400, "TIME", "Deadlines",       \
            "time for requests in progress when the server stops; then they are cut; 0: at once")    \
+    OPTION(TIME, drain_delay, "drain-delay", "0", 0, 3600, "TIME", "Deadlines",                    \
+           "time after SIGTERM in which new connections are still served, for load balancers")     \
     OPTION(SIZE, max_head, "max-head", "16k", 256, 1 << 20, "SIZE", "Limits",                      \
            "bytes of a request's head; more is answered 431")                                      \
     OPTION(INT, max_fields, "max-fields", "100", 1, OAR_MAX_FIELDS, "N", "Limits",                 \
