@@ -93,6 +93,26 @@ $(BUILD)/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h) $(wildcard shared/*.c
 	$(if $(V),,@echo "  cc    $<")
 	$(Q)$(CC) $(WARN) -Wno-unused-function $(CPPFLAGS) -fno-common -O1 -g $(SANITIZE) $< -o $@ -lcmocka -lhttp_parser -lev -lcjson -lpthread -lm -ldl
 
+# Tests of the connection code as it is linked, on a wire without a kernel (tests/unit/wire.h).
+WIRE_TESTS := test_sequences test_deadlines
+WIRE_SRC := $(filter-out worker/worker.c worker/bridge.c worker/watchdog.c worker/stub.c,$(wildcard worker/*.c)) $(wildcard shared/*.c) \
+    tests/unit/wire.c tests/unit/wire_app.c tests/unit/sequence.c
+WIRE_OBJ := $(WIRE_SRC:%.c=$(BUILD)/unit/obj/%.o)
+comma := ,
+WIRE_WRAP := $(addprefix -Wl$(comma)--wrap=,recv send sendmsg close shutdown setsockopt poll clock_gettime \
+    ev_run ev_set_invoke_pending_cb ev_now ev_now_update ev_timer_start ev_timer_stop ev_timer_remaining ev_io_start ev_io_stop)
+$(BUILD)/unit/obj/%.o: %.c $(HEADERS) $(wildcard tests/unit/*.h)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) -fno-common -O1 -g $(SANITIZE) -c $< -o $@
+$(WIRE_TESTS:%=$(BUILD)/unit/%): $(BUILD)/unit/%: $(BUILD)/unit/obj/tests/unit/%.o $(WIRE_OBJ)
+	$(if $(V),,@echo "  link  $@")
+	$(Q)$(CC) $(SANITIZE) $(WIRE_WRAP) $^ -o $@ -lcmocka -lev -lcjson -lpthread -lm
+
+# The same without sanitizers: for a million sequences (build/sequences --sequences 1000000 --seed 7).
+$(BUILD)/sequences: tests/unit/test_sequences.c $(WIRE_SRC) $(HEADERS) $(wildcard tests/unit/*.h)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) -O2 -g $(WIRE_WRAP) $(filter %.c,$^) -o $@ -lcmocka -lev -lcjson -lpthread -lm
+
 unit: setup
 	@scripts/packages.sh test
 	@$(MAKE) $(UNIT_BIN)

@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "oarlock/control.h"
 #include "oarlock/log.h"
 
 enum oar_status oar_death_pipe(struct oar_spawn *s, struct oar_err *err)
@@ -29,7 +29,8 @@ enum oar_status oar_death_pipe(struct oar_spawn *s, struct oar_err *err)
 
 static void default_signals(void)
 {
-    static const int all[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGQUIT, SIGUSR1, SIGUSR2};
+    static const int all[] = {SIGTERM, SIGINT,  SIGHUP,  SIGCHLD, SIGQUIT,
+                              SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU};
     sigset_t none;
     for (size_t i = 0; i < OAR_ARRAY_LEN(all); i++) {
         signal(all[i], SIG_DFL);
@@ -63,12 +64,11 @@ enum oar_status oar_child_spawn(const struct oar_spawn *s, uint32_t index, uint3
                                 struct oar_child *out, struct oar_err *err)
 {
     int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
-        return oar_err_set(err, "cannot make a control socket for worker %u: %s", index,
-                           strerror(errno));
+    if (oar_control_pair(pair, err) != OAR_OK) {
+        return OAR_ERR;
     }
-    for (uint32_t t = 0; t < s->shm->n_threads; t++) {
-        struct oar_slot *slot = oar_shm_slot(s->shm, index * s->shm->n_threads + t);
+    for (uint32_t t = 0; t < s->n_threads; t++) {
+        struct oar_slot *slot = oar_shm_slot(s->shm, index * s->n_threads + t);
         memset((void *)slot, 0, sizeof *slot);
         OAR_SET(slot->generation, generation);
         OAR_SET(slot->state, OAR_SLOT_STARTING);
@@ -78,7 +78,7 @@ enum oar_status oar_child_spawn(const struct oar_spawn *s, uint32_t index, uint3
         int error = errno;
         close(pair[0]);
         close(pair[1]);
-        oar_child_clear_slots(s->shm, index);
+        oar_child_clear_slots(s, index);
         return oar_err_set(err, "cannot fork worker %u: %s", index, strerror(error));
     }
     if (pid == 0) {
@@ -87,6 +87,8 @@ enum oar_status oar_child_spawn(const struct oar_spawn *s, uint32_t index, uint3
         s->in_child(s->data);
         struct oar_worker_args args = {.config = s->config,
                                        .shm = s->shm,
+                                       .n_workers = s->n_workers,
+                                       .n_threads = s->n_threads,
                                        .routes = s->routes,
                                        .listeners = s->listeners,
                                        .n_listeners = s->n_listeners,
@@ -96,19 +98,17 @@ enum oar_status oar_child_spawn(const struct oar_spawn *s, uint32_t index, uint3
         _exit(s->entry(&args));
     }
     close(pair[1]);
-    fcntl(pair[0], F_SETFL, O_NONBLOCK);
-    for (uint32_t t = 0; t < s->shm->n_threads; t++) {
-        OAR_SET(oar_shm_slot(s->shm, index * s->shm->n_threads + t)->pid, (int32_t)pid);
+    for (uint32_t t = 0; t < s->n_threads; t++) {
+        OAR_SET(oar_shm_slot(s->shm, index * s->n_threads + t)->pid, (int32_t)pid);
     }
     *out = (struct oar_child){pid, pair[0]};
     return OAR_OK;
 }
 
-void oar_child_clear_slots(struct oar_shm *shm, uint32_t index)
+void oar_child_clear_slots(const struct oar_spawn *s, uint32_t index)
 {
-    for (uint32_t t = 0; t < shm->n_threads;
-         t++) { /* siblings' fair share must not count the dead */
-        struct oar_slot *slot = oar_shm_slot(shm, index * shm->n_threads + t);
+    for (uint32_t t = 0; t < s->n_threads; t++) { /* siblings' fair share must not count the dead */
+        struct oar_slot *slot = oar_shm_slot(s->shm, index * s->n_threads + t);
         OAR_SET(slot->state, OAR_SLOT_EMPTY);
         OAR_SET(slot->connections, 0);
         OAR_SET(slot->pid, 0);

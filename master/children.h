@@ -15,6 +15,7 @@ struct oar_child {
 struct oar_spawn {
     const struct oar_config *config;
     struct oar_shm *shm;
+    uint32_t n_workers, n_threads; /* the scoreboard has slots for so many */
     const void *routes;
     const int *listeners;
     int n_listeners;
@@ -33,7 +34,7 @@ enum oar_status oar_child_spawn(const struct oar_spawn *s, uint32_t index, uint3
 /* A child in its own process group, with default signals. 0 in the child. */
 pid_t oar_child_fork(const char *name, uint32_t index);
 /* Marks the slots of a worker that is gone. */
-void oar_child_clear_slots(struct oar_shm *shm, uint32_t index);
+void oar_child_clear_slots(const struct oar_spawn *s, uint32_t index);
 /* "was killed by signal 9 (Killed)", "exited with status 70" */
 void oar_child_describe(int status, char *out, size_t room);
 

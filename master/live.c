@@ -72,8 +72,7 @@ static enum oar_status check(const struct oar_shm *shm, size_t size, struct oar_
         return oar_err_set(err, "the server runs another version of oarlock than this one");
     }
     if (shm->n_workers > OAR_MAX_WORKERS || shm->n_threads > OAR_MAX_THREADS ||
-        size != oar_shm_size(shm->n_workers, shm->n_threads) || shm->routes_off % 8 != 0 ||
-        shm->routes_off > size - (OAR_MAX_ROUTES + 1) * sizeof(struct oar_route_live)) {
+        size != oar_shm_size(shm->n_workers, shm->n_threads)) {
         return oar_err_set(err, "the server's scoreboard is damaged");
     }
     return OAR_OK;

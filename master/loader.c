@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * Runs the loader, a short-lived child that imports the application, and makes its manifest the
  * sealed route table. The pipe carries 'M', a line naming the runtime and the manifest, or 'E' and
- * a message. Process: master. Owns the pipe and what came through it. Never waits for the loader
+ * a message; then OAR_LOADER_END. Process: master. Owns the pipe and what came through it. Never waits for the loader
  * without a limit, and trusts nothing that it writes. */
 #include "master/loader.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "master/children.h"
@@ -37,12 +39,21 @@ enum oar_status oar_loader_start(struct oar_loader *l, const struct oar_config *
         return oar_err_set(err, "cannot fork the loader: %s", strerror(errno));
     }
     fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    l->group = l->pid;
     l->fd = fds[0];
     return OAR_OK;
 }
 
+static bool has_ended(const struct oar_loader *l)
+{
+    siginfo_t info = {0};
+    return l->pid == 0 || (waitid(P_PID, (id_t)l->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+                           info.si_pid == l->pid);
+}
+
 enum oar_status oar_loader_read(struct oar_loader *l, struct oar_err *err)
 {
+    bool ended = has_ended(l); /* looked at first: what it wrote before that is read below */
     for (;;) {
         char *room = l->got.len < OAR_MAX_MANIFEST ? oar_buf_room(&l->got, 65536) : NULL;
         if (!room) {
@@ -50,16 +61,36 @@ enum oar_status oar_loader_read(struct oar_loader *l, struct oar_err *err)
                                OAR_MAX_MANIFEST);
         }
         ssize_t n = read(l->fd, room, 65536);
-        if (n == 0) {
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0 && errno != EAGAIN) {
+            return oar_err_set(err, "cannot read from the loader: %s", strerror(errno));
+        }
+        if (n <= 0) {
+            return n == 0 || ended ? OAR_OK : OAR_AGAIN;
+        }
+        l->got.len += (size_t)n;
+        if (l->got.data[l->got.len - 1] == OAR_LOADER_END) {
             return OAR_OK;
         }
-        if (n < 0 && errno != EINTR) {
-            return errno == EAGAIN
-                       ? OAR_AGAIN
-                       : oar_err_set(err, "cannot read from the loader: %s", strerror(errno));
-        }
-        l->got.len += n > 0 ? (size_t)n : 0;
     }
+}
+
+void oar_loader_kill(const struct oar_loader *l)
+{
+    if (l->pid > 0) {
+        kill(-l->pid, SIGKILL);
+        kill(l->pid, SIGKILL);
+    }
+}
+
+void oar_loader_end(struct oar_loader *l)
+{
+    oar_loader_kill(l);
+    while (l->group > 0 && (waitpid(-l->group, NULL, 0) > 0 || errno == EINTR)) {
+    }
+    l->pid = 0;
 }
 
 /* Writes, unmaps, seals, maps read-only and private: kernels around 5.15 refuse to share a sealed
@@ -114,11 +145,13 @@ enum oar_status oar_loader_compile(struct oar_loader *l, const struct oar_config
                                    struct oar_err *err)
 {
     struct oar_slice got = {l->got.data, l->got.len};
+    bool whole = got.len > 0 && got.ptr[got.len - 1] == OAR_LOADER_END;
+    got.len -= whole;
     if (got.len > 0 && got.ptr[0] == 'E') {
         oar_log_text(OAR_LOG_ERROR, (struct oar_slice){got.ptr + 1, got.len - 1});
         return oar_err_set(err, "the application could not be loaded; the reason stands above");
     }
-    const char *line = got.len > 0 && got.ptr[0] == 'M' ? memchr(got.ptr, '\n', got.len) : NULL;
+    const char *line = whole && got.ptr[0] == 'M' ? memchr(got.ptr, '\n', got.len) : NULL;
     if (!line) {
         return oar_err_set(err,
                            "the loader ended without a word; run the application's import by hand: "

@@ -17,30 +17,33 @@
 #include <unistd.h>
 
 #include "master/children.h"
+#include "master/decide.h"
+#include "master/listeners.h"
 #include "master/loader.h"
-#include "master/policy.h"
 #include "master/status.h"
+#include "oarlock/control.h"
 #include "oarlock/log.h"
 #include "shared/buf.h"
-#include "shared/net.h"
+#include "shared/clock.h"
+
+#define SIGNALS 8
 
 struct master {
     struct ev_loop *ev;
     const struct oar_master_args *args;
     const struct oar_config *config;
-    struct oar_policy policy;
+    struct oar_decider d;
     struct oar_spawn spawn;
     struct oar_loader loader;
     struct oar_child children[OAR_MAX_WORKERS];
     ev_io control[OAR_MAX_WORKERS];
     ev_io loader_io;
     ev_timer loader_timer, policy_timer;
-    ev_signal on_term, on_int, on_chld, on_hup, on_usr1;
-    int listeners[OAR_MAX_LISTENERS];
-    struct oar_unix_file files[OAR_MAX_LISTENERS]; /* of the listeners that have one */
-    int n_listeners;
+    ev_signal signals[SIGNALS];
+    struct oar_listeners listeners;
     char runtime[128];
     uint32_t generation;
+    int ready_fd; /* -1: none, or the line is written */
     bool ended;
 };
 static struct master m; /* one supervisor a process */
@@ -58,6 +61,9 @@ static void give_up_masters_things(void *unused)
     if (m.loader.fd >= 0) {
         close(m.loader.fd);
     }
+    if (m.ready_fd >= 0) {
+        close(m.ready_fd);
+    }
     if (m.ev) {
         ev_loop_destroy(m.ev);
     }
@@ -67,13 +73,21 @@ static void give_up_masters_things(void *unused)
 
 static void on_control(struct ev_loop *ev, ev_io *io, int events)
 {
-    char message;
+    enum oar_message_kind kind;
+    uint32_t value;
+    enum oar_status status;
     int index = (int)(io - m.control);
     (void)events;
-    ssize_t n = read(io->fd, &message, 1);
-    if (n == 1 && message == OAR_MSG_READY) {
-        happened(OAR_EV_READY, index);
-    } else if (n == 0) {
+    while ((status = oar_control_take(io->fd, &kind, &value)) == OAR_OK) {
+        if (kind == OAR_MSG_READY) {
+            happened(OAR_EV_READY, index);
+        } else if (kind == OAR_MSG_LEAVE) {
+            happened(OAR_EV_LEAVE, index);
+        } else if (kind == OAR_MSG_CLOSED) {
+            happened(OAR_EV_CLOSED, index);
+        }
+    }
+    if (status == OAR_CLOSED) {
         ev_io_stop(ev, io); /* its end is reaped soon */
     }
 }
@@ -93,8 +107,8 @@ static void spawn(int index)
 
 static void ask_to_stop(int index)
 {
-    char message = OAR_MSG_STOP;
-    if (m.children[index].pid && write(m.children[index].control_fd, &message, 1) != 1) {
+    if (m.children[index].pid &&
+        oar_control_send(m.children[index].control_fd, OAR_MSG_STOP, 0) != OAR_OK) {
         kill(m.children[index].pid, SIGTERM);
     }
 }
@@ -112,22 +126,64 @@ static void announce(void)
     struct oar_buf line = {0};
     char where[OAR_ADDRESS_TEXT];
     oar_buf_printf(&line, "oarlock serves %s on ", m.config->stub ? "the stub" : m.config->target);
-    for (int i = 0; i < m.n_listeners; i++) {
-        oar_net_describe(m.listeners[i], where, sizeof where);
+    for (int i = 0; i < m.listeners.n; i++) {
+        oar_net_describe(m.listeners.fds[i], where, sizeof where);
         oar_buf_printf(&line, "%s%s", i ? ", " : "", where);
     }
     oar_buf_printf(
         &line, " (%s, %d worker%s x %d thread%s), pid %d; stop it with Ctrl-C or kill %d",
-        m.runtime, m.policy.n_workers, m.policy.n_workers == 1 ? "" : "s", (int)m.config->threads,
-        m.config->threads == 1 ? "" : "s", (int)getpid(), (int)getpid());
+        m.runtime, m.d.policy.n_workers, m.d.policy.n_workers == 1 ? "" : "s",
+        (int)m.config->threads, m.config->threads == 1 ? "" : "s", (int)getpid(), (int)getpid());
     oar_buf_put(&line, "", 1);
     const char *text = line.failed ? "oarlock serves" : line.data;
     oar_log(OAR_LOG_INFO, "%s", text);
-    if (m.config->ready_fd >= 0) {
-        dprintf((int)m.config->ready_fd, "%s\n", text);
-        close((int)m.config->ready_fd);
+    if (m.ready_fd >= 0) {
+        dprintf(m.ready_fd, "%s\n", text);
+        close(m.ready_fd);
+        m.ready_fd = -1;
     }
     oar_buf_free(&line);
+}
+
+/* What an action says, if it is to say something. */
+static void say(const struct oar_action *a)
+{
+    const struct oar_config *c = m.config;
+    switch (a->kind) {
+    case OAR_DO_WARN_CUT:
+        oar_log(OAR_LOG_WARNING, "--graceful-timeout (%g s) is over; what is in progress is cut",
+                c->graceful_timeout);
+        break;
+    case OAR_DO_WARN_SLOW_START:
+        oar_log(OAR_LOG_ERROR, "worker %d was not ready within --load-timeout (%g s); it is killed",
+                a->index, c->load_timeout);
+        break;
+    case OAR_DO_WARN_SLOW_END:
+        oar_log(OAR_LOG_WARNING,
+                "worker %d was to leave and is not done within --graceful-timeout (%g s); what is "
+                "in progress in it is cut",
+                a->index, c->graceful_timeout);
+        break;
+    case OAR_DO_WARN_FAILING:
+        oar_log(
+            OAR_LOG_ERROR,
+            "worker %d could not be started %d times in a row; the others serve without it, and "
+            "it is tried again every %g s. The reason stands above",
+            a->index, m.d.policy.child[a->index].failed, OAR_BACKOFF_MOST);
+        break;
+    case OAR_DO_WARN_CRASH_LOOP:
+        oar_log(OAR_LOG_ERROR,
+                "no worker serves, and none can be started (worker %d failed %d times in a row, "
+                "--restart-limit %d); the server ends with status %d. The reason stands above",
+                a->index, m.d.policy.child[a->index].failed, (int)c->restart_limit,
+                OAR_STATUS_CRASH_LOOP);
+        break;
+    case OAR_DO_UNREADY:
+        oar_log(OAR_LOG_INFO, "new connections are served for another %g s (--drain-delay)",
+                c->drain_delay);
+        break;
+    default: break;
+    }
 }
 
 static void obey(const struct oar_action *a)
@@ -136,21 +192,21 @@ static void obey(const struct oar_action *a)
     case OAR_DO_SPAWN: spawn(a->index); break;
     case OAR_DO_STOP: ask_to_stop(a->index); break;
     case OAR_DO_KILL: kill_child(m.children[a->index].pid); break;
-    case OAR_DO_CANCEL: kill_child(m.loader.pid); break;
+    case OAR_DO_CANCEL: oar_loader_kill(&m.loader); break;
     case OAR_DO_ANNOUNCE: announce(); break;
-    case OAR_DO_WARN_CUT:
-        oar_log(OAR_LOG_WARNING, "--graceful-timeout (%g s) is over; what is in progress is cut",
-                m.config->graceful_timeout);
-        break;
-    case OAR_DO_WARN_SLOW_START:
-        oar_log(OAR_LOG_ERROR, "worker %d was not ready within --load-timeout (%g s); it is killed",
-                a->index, m.config->load_timeout);
-        break;
+    case OAR_DO_CLOSE_LISTENERS: oar_listeners_close(&m.listeners); break;
     case OAR_DO_END:
         m.ended = true;
         ev_break(m.ev, EVBREAK_ALL);
         break;
+    default: say(a); break;
     }
+}
+
+/* Not the time of day, which somebody may set. */
+static double now_seconds(void)
+{
+    return (double)oar_now_ns() / 1e9;
 }
 
 static void on_policy_timer(struct ev_loop *ev, ev_timer *timer, int events)
@@ -161,16 +217,15 @@ static void on_policy_timer(struct ev_loop *ev, ev_timer *timer, int events)
 
 static void happened(enum oar_event event, int index)
 {
-    struct oar_action actions[OAR_MAX_ACTIONS];
-    double now = ev_time();
-    int n = oar_policy_event(&m.policy, event, index, now, actions);
-    for (int i = 0; i < n; i++) {
-        obey(&actions[i]);
+    oar_decide(&m.d, event, index);
+    if (m.d.busy) {
+        return; /* an action of another event's has failed */
     }
-    double next = oar_policy_next(&m.policy);
+    double next = oar_policy_next(&m.d.policy);
+    ev_now_update(m.ev);
     ev_timer_stop(m.ev, &m.policy_timer);
     if (next >= 0) {
-        ev_timer_init(&m.policy_timer, on_policy_timer, OAR_MAX(next - ev_time(), 0.001), 0.);
+        ev_timer_init(&m.policy_timer, on_policy_timer, OAR_MAX(next - now_seconds(), 0.001), 0.);
         ev_timer_start(m.ev, &m.policy_timer);
     }
 }
@@ -182,28 +237,31 @@ static void loader_ended(enum oar_status status, const struct oar_err *err)
     ev_io_stop(m.ev, &m.loader_io);
     ev_timer_stop(m.ev, &m.loader_timer);
     oar_loader_free(&m.loader);
+    oar_loader_kill(&m.loader);
     if (status != OAR_OK) {
         oar_log(OAR_LOG_ERROR, "%s", err->text);
-        kill_child(m.loader.pid);
     }
     happened(status == OAR_OK ? OAR_EV_LOADED : OAR_EV_LOAD_FAILED, 0);
 }
 
-static void on_loader(struct ev_loop *ev, ev_io *io, int events)
+static void read_loader(void)
 {
     struct oar_err err;
-    (void)ev, (void)io, (void)events;
     enum oar_status status = oar_loader_read(&m.loader, &err);
-    if (status == OAR_AGAIN) {
+    if (status == OAR_AGAIN || m.d.policy.phase != OAR_LOADING) {
         return;
     }
-    if (status == OAR_OK && m.policy.phase == OAR_LOADING) {
+    if (status == OAR_OK) {
         status = oar_loader_compile(&m.loader, m.config, &m.spawn.routes, m.runtime,
                                     sizeof m.runtime, &err);
     }
-    if (m.policy.phase == OAR_LOADING) {
-        loader_ended(status, &err);
-    }
+    loader_ended(status, &err);
+}
+
+static void on_loader(struct ev_loop *ev, ev_io *io, int events)
+{
+    (void)ev, (void)io, (void)events;
+    read_loader();
 }
 
 static void on_loader_timeout(struct ev_loop *ev, ev_timer *timer, int events)
@@ -217,16 +275,29 @@ static void on_loader_timeout(struct ev_loop *ev, ev_timer *timer, int events)
     loader_ended(OAR_ERR, &err);
 }
 
+/* The loader serves nobody, and neither does what the application starts in it. */
+static void give_up_servers_things(void *unused)
+{
+    give_up_masters_things(unused);
+    for (int i = 0; i < m.listeners.n; i++) {
+        close(m.listeners.fds[i]);
+    }
+    close(m.spawn.death_read);
+    close(m.spawn.death_write);
+}
+
 static enum oar_status start_loader(struct oar_err *err)
 {
-    if (oar_loader_start(&m.loader, m.config, m.args->loader, give_up_masters_things, NULL, err) !=
+    if (oar_loader_start(&m.loader, m.config, m.args->loader, give_up_servers_things, NULL, err) !=
         OAR_OK) {
         return OAR_ERR;
     }
     ev_io_init(&m.loader_io, on_loader, m.loader.fd, EV_READ);
     ev_io_start(m.ev, &m.loader_io);
     ev_timer_init(&m.loader_timer, on_loader_timeout, m.config->load_timeout, 0.);
-    ev_timer_start(m.ev, &m.loader_timer);
+    if (m.config->load_timeout > 0) { /* 0: no limit */
+        ev_timer_start(m.ev, &m.loader_timer);
+    }
     return OAR_OK;
 }
 
@@ -235,23 +306,28 @@ static enum oar_status start_loader(struct oar_err *err)
 static void on_stop_signal(struct ev_loop *ev, ev_signal *w, int events)
 {
     (void)ev, (void)events;
-    if (m.policy.phase != OAR_STOPPING) {
-        oar_log(OAR_LOG_INFO, "%s: stopping", w->signum == SIGINT ? "SIGINT" : "SIGTERM");
+    bool first = m.d.policy.phase < OAR_LEAVING;
+    happened(w->signum == SIGINT ? OAR_EV_INT : OAR_EV_TERM, 0);
+    if (first) {
+        oar_log(OAR_LOG_INFO, "SIG%s: stopping", sigabbrev_np(w->signum));
     }
-    happened(OAR_EV_TERM, 0);
 }
 
-static void on_hangup(struct ev_loop *ev, ev_signal *w, int events)
+/* Signals that other servers reload, upgrade and scale on: nobody loses a server for trying. */
+static void on_unserved_signal(struct ev_loop *ev, ev_signal *w, int events)
 {
-    (void)ev, (void)w, (void)events;
-    oar_log(OAR_LOG_WARNING, "SIGHUP: this version cannot reload; restart the server instead");
+    (void)ev, (void)events;
+    oar_log(OAR_LOG_WARNING,
+            "SIG%s: this version cannot reload, upgrade or scale while it serves; restart the "
+            "server instead",
+            sigabbrev_np(w->signum));
 }
 
 static void on_status_signal(struct ev_loop *ev, ev_signal *w, int events)
 {
     (void)ev, (void)w, (void)events;
     if (m.spawn.shm) {
-        oar_status_log(m.spawn.shm);
+        oar_status_log(m.spawn.shm, m.spawn.n_workers, m.spawn.n_threads);
     }
 }
 
@@ -259,24 +335,20 @@ static void reaped(pid_t pid, int status)
 {
     char how[200];
     oar_child_describe(status, how, sizeof how);
-    if (pid == m.loader.pid) {
-        m.loader.pid = 0;
-        return;
-    }
-    for (int i = 0; i < m.policy.n_workers; i++) {
+    for (int i = 0; i < m.d.policy.n_workers; i++) {
         if (m.children[i].pid == pid) {
             ev_io_stop(m.ev, &m.control[i]);
             close(m.children[i].control_fd);
             m.children[i] = (struct oar_child){0, -1};
-            oar_child_clear_slots(m.spawn.shm, (uint32_t)i);
+            oar_child_clear_slots(&m.spawn, (uint32_t)i);
             bool expected =
-                m.policy.phase == OAR_STOPPING && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+                m.d.policy.phase == OAR_STOPPING && WIFEXITED(status) && WEXITSTATUS(status) == 0;
             bool well = WIFEXITED(status) && WEXITSTATUS(status) == 0; /* somebody told it to */
+            happened(OAR_EV_DIED, i);
             oar_log(expected ? OAR_LOG_DEBUG
                     : well   ? OAR_LOG_INFO
                              : OAR_LOG_ERROR,
                     "worker %d [%d] %s", i, (int)pid, how);
-            happened(OAR_EV_DIED, i);
         }
     }
 }
@@ -284,26 +356,40 @@ static void reaped(pid_t pid, int status)
 static void on_child(struct ev_loop *ev, ev_signal *w, int events)
 {
     int status;
-    pid_t pid;
+    siginfo_t info = {0};
     (void)ev, (void)w, (void)events;
-    while ((pid = waitpid(-1, &status, WNOHANG)) >
-           0) { /* strangers too: the master is a subreaper */
-        reaped(pid, status);
+    /* Strangers too: the master is a subreaper. */
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid > 0) {
+        pid_t pid = info.si_pid;
+        if (pid == m.loader.pid) {
+            oar_loader_kill(&m.loader);
+            m.loader.pid = 0;
+        }
+        if (waitpid(pid, &status, WNOHANG) == pid) {
+            reaped(pid, status);
+        }
+        if (m.loader.pid == 0 && m.loader.fd >= 0) {
+            read_loader(); /* its pipe may stay open without it */
+        }
+        info.si_pid = 0;
     }
 }
 
 static void watch_signals(void)
 {
-    ev_signal_init(&m.on_term, on_stop_signal, SIGTERM);
-    ev_signal_init(&m.on_int, on_stop_signal, SIGINT);
-    ev_signal_init(&m.on_chld, on_child, SIGCHLD);
-    ev_signal_init(&m.on_hup, on_hangup, SIGHUP);
-    ev_signal_init(&m.on_usr1, on_status_signal, SIGUSR1);
-    ev_signal_start(m.ev, &m.on_usr1);
-    ev_signal_start(m.ev, &m.on_term);
-    ev_signal_start(m.ev, &m.on_int);
-    ev_signal_start(m.ev, &m.on_chld);
-    ev_signal_start(m.ev, &m.on_hup);
+    static const struct {
+        int number;
+        void (*then)(struct ev_loop *ev, ev_signal *w, int events);
+    } rows[SIGNALS] = {
+        {SIGTERM, on_stop_signal},     {SIGINT, on_stop_signal},      {SIGQUIT, on_stop_signal},
+        {SIGCHLD, on_child},           {SIGUSR1, on_status_signal},   {SIGHUP, on_unserved_signal},
+        {SIGUSR2, on_unserved_signal}, {SIGTTIN, on_unserved_signal},
+    };
+    for (int i = 0; i < SIGNALS; i++) {
+        ev_signal_init(&m.signals[i], rows[i].then, rows[i].number);
+        ev_signal_start(m.ev, &m.signals[i]);
+    }
+    signal(SIGTTOU, SIG_IGN); /* else a log line to a terminal that another job has would stop us */
 }
 
 /* ---- set-up and end ---- */
@@ -317,31 +403,10 @@ static void raise_descriptor_limit(void)
     }
 }
 
-static enum oar_status listen_all(struct oar_err *err)
-{
-    const struct oar_listen_options options = {(int)m.config->backlog, m.config->unix_mode,
-                                               m.config->unix_owner};
-    for (int i = 0; i < m.config->bind.count; i++) {
-        struct oar_address address;
-        const char *text = m.config->bind.at[i];
-        if (oar_net_parse(text, &address, err) != OAR_OK ||
-            oar_net_listen(&address, text, &options, &m.listeners[i], &m.files[i], err) != OAR_OK) {
-            return OAR_ERR;
-        }
-        m.n_listeners++;
-    }
-    return OAR_OK;
-}
-
 static void close_all(void)
 {
-    for (int i = 0; i < m.n_listeners; i++) {
-        oar_net_close(m.listeners[i], &m.files[i]);
-    }
-    if (m.loader.pid > 0) {
-        kill_child(m.loader.pid);
-        waitpid(m.loader.pid, NULL, 0);
-    }
+    oar_listeners_close(&m.listeners);
+    oar_loader_end(&m.loader);
     if (m.ev) {
         ev_loop_destroy(m.ev);
     }
@@ -350,8 +415,16 @@ static void close_all(void)
 static enum oar_status set_up(const struct oar_master_args *args, struct oar_err *err)
 {
     m = (struct master){.args = args, .config = args->config, .loader = {.fd = -1}};
-    oar_policy_init(&m.policy, (int)m.config->workers, m.config->graceful_timeout,
-                    m.config->load_timeout);
+    m.ready_fd = (int)m.config->ready_fd;
+    const struct oar_policy_limits limits = {.n_workers = (int)m.config->workers,
+                                             .graceful = m.config->graceful_timeout,
+                                             .start = m.config->load_timeout,
+                                             .drain_delay = m.config->drain_delay,
+                                             .restarts = (int)m.config->restart_limit};
+    oar_policy_init(&m.d.policy, &limits);
+    m.d.obey = obey;
+    m.d.now = now_seconds;
+    oar_config_warn(m.config);
     raise_descriptor_limit();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     signal(SIGPIPE, SIG_IGN);
@@ -361,15 +434,17 @@ static enum oar_status set_up(const struct oar_master_args *args, struct oar_err
     }
     ev_init(&m.policy_timer, on_policy_timer);
     watch_signals();
-    if (listen_all(err) != OAR_OK ||
+    if (oar_listeners_open(&m.listeners, m.config, err) != OAR_OK ||
         oar_shm_create(&m.spawn.shm, (uint32_t)m.config->workers, (uint32_t)m.config->threads,
                        err) != OAR_OK ||
         oar_death_pipe(&m.spawn, err) != OAR_OK) {
         return OAR_ERR;
     }
     m.spawn.config = m.config;
-    m.spawn.listeners = m.listeners;
-    m.spawn.n_listeners = m.n_listeners;
+    m.spawn.n_workers = (uint32_t)m.config->workers;
+    m.spawn.n_threads = (uint32_t)m.config->threads;
+    m.spawn.listeners = m.listeners.fds;
+    m.spawn.n_listeners = m.listeners.n;
     m.spawn.entry = args->worker;
     m.spawn.in_child = give_up_masters_things;
     m.generation = 1;
@@ -381,14 +456,17 @@ int oar_master_run(const struct oar_master_args *args)
     struct oar_err err;
     if (set_up(args, &err) != OAR_OK) {
         oar_log(OAR_LOG_ERROR, "%s", err.text);
-        m.policy.status = 1;
+        m.d.policy.status = 1;
     } else {
         while (!m.ended) {
             ev_run(m.ev, 0);
         }
-        oar_log(m.policy.status ? OAR_LOG_ERROR : OAR_LOG_INFO,
-                m.policy.status ? "stopped because it could not start" : "stopped");
+        static const char *const why[] = {[OAR_STATUS_OK] = "stopped",
+                                          [OAR_STATUS_START] = "stopped because it could not start",
+                                          [OAR_STATUS_CRASH_LOOP] =
+                                              "stopped because no worker could be started again"};
+        oar_log(m.d.policy.status ? OAR_LOG_ERROR : OAR_LOG_INFO, "%s", why[m.d.policy.status]);
     }
     close_all();
-    return m.policy.status;
+    return m.d.policy.status;
 }

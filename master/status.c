@@ -51,7 +51,7 @@ static void interpreter_line(uint32_t worker, uint32_t thread, const struct oar_
             OAR_GET_NOW(s->gil) ? "; an extension has turned the GIL on" : "");
 }
 
-void oar_status_log(struct oar_shm *shm)
+void oar_status_log(struct oar_shm *shm, uint32_t n_workers, uint32_t n_threads)
 {
     static const struct {
         const char *name, *text;
@@ -62,10 +62,10 @@ void oar_status_log(struct oar_shm *shm)
 #undef OAR_ROW
     };
     uint64_t refused[OAR_RULES_COUNT] = {0};
-    for (uint32_t i = 0; i < shm->n_workers * shm->n_threads; i++) {
+    for (uint32_t i = 0; i < n_workers * n_threads; i++) {
         const struct oar_slot *s = oar_shm_slot(shm, i);
-        slot_line(i / shm->n_threads, i % shm->n_threads, s);
-        interpreter_line(i / shm->n_threads, i % shm->n_threads, s);
+        slot_line(i / n_threads, i % n_threads, s);
+        interpreter_line(i / n_threads, i % n_threads, s);
         for (int rule = 1; rule < OAR_RULES_COUNT; rule++) {
             refused[rule] += OAR_GET_NOW(s->refused_by[rule]);
         }

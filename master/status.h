@@ -5,6 +5,7 @@
 
 #include "oarlock/shm.h"
 
-void oar_status_log(struct oar_shm *shm);
+/* The numbers are the master's own: workers can write what is in the memory. */
+void oar_status_log(struct oar_shm *shm, uint32_t n_workers, uint32_t n_threads);
 
 #endif

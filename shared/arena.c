@@ -68,6 +68,17 @@ void *oar_arena_more(struct oar_arena *a, size_t size)
     return b->data;
 }
 
+void oar_arena_adopt(struct oar_arena *a, struct oar_block *block)
+{
+    struct oar_block **place = a->blocks ? &a->blocks->next : &a->blocks;
+    if (!a->blocks) {
+        a->used = block->size; /* it has no room of the arena's */
+    }
+    block->next = *place;
+    *place = block;
+    a->total += block->size;
+}
+
 void oar_arena_reset(struct oar_arena *a)
 {
     while (a->blocks) {

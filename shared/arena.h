@@ -31,6 +31,8 @@ struct oar_arena {
 };
 
 void *oar_arena_more(struct oar_arena *a, size_t size);
+/* The block goes the way of the arena's own: what points into it stays valid until the reset. */
+void oar_arena_adopt(struct oar_arena *a, struct oar_block *block);
 /* Gives every block back. What was taken from the arena is gone. */
 void oar_arena_reset(struct oar_arena *a);
 

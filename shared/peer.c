@@ -21,7 +21,7 @@ bool oar_port_parse(struct oar_slice text, uint16_t *out)
     return ok && n <= UINT16_MAX;
 }
 
-static void from_mapped(struct oar_peer *p)
+void oar_peer_unmap(struct oar_peer *p)
 {
     static const uint8_t prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     if (p->family == AF_INET6 && memcmp(p->address, prefix, sizeof prefix) == 0) {
@@ -63,7 +63,7 @@ bool oar_peer_parse(struct oar_slice text, struct oar_peer *out)
     out->family = inet_pton(AF_INET, host, out->address) == 1    ? AF_INET
                   : inet_pton(AF_INET6, host, out->address) == 1 ? AF_INET6
                                                                  : 0;
-    from_mapped(out);
+    oar_peer_unmap(out);
     return out->family != 0;
 }
 

@@ -12,6 +12,9 @@ struct oar_peer {
     uint8_t address[16]; /* network order */
 };
 
+/* An IPv4 address in IPv6 form (::ffff:a.b.c.d), as a socket for both gives them, becomes IPv4. */
+void oar_peer_unmap(struct oar_peer *p);
+
 /* Digits alone, 0 to 65535. */
 bool oar_port_parse(struct oar_slice text, uint16_t *out);
 /* "192.0.2.1", "192.0.2.1:80", "2001:db8::1", "[2001:db8::1]:80". An IPv4 address in IPv6 form

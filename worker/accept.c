@@ -10,30 +10,55 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "shared/clock.h"
 #include "worker/conn.h"
 
 #define PATIENCE \
     0.010 /* seconds; half of it is the usual wait, a fifth of the 50 ms that are promised */
 #define EXHAUSTED_PAUSE 0.100
+#define STUCK 0.100
 #define ACCEPTS_A_TURN 8 /* served requests go between */
 
-/* May this thread take one more now? Its count is compared with the mean of the threads that serve.
- */
-static bool has_room(const struct oar_thread *t)
+/* A thread that waits for events takes a connection at once. One that has been at something else
+ * for STUCK seconds is not waited for. Not sooner: a thread that only lost its core for a moment
+ * counts, or another one, maybe a worker that has just started, would take all that comes. */
+static bool takes_connections(const struct oar_slot *s, uint64_t now)
+{
+    uint64_t since = OAR_GET_NOW(s->phase_since);
+    bool late = now > since && now - since > (uint64_t)(STUCK * 1e9);
+    return OAR_GET_NOW(s->state) == OAR_SLOT_SERVING &&
+           (OAR_GET_NOW(s->phase) == OAR_PHASE_WAIT || !late);
+}
+
+/* The most connections that a thread may have and take another: 1.125 x the mean of those that take
+ * some, + 1. */
+static uint32_t find_fair_share(const struct oar_thread *t)
 {
     struct oar_shm *shm = t->worker->shm;
-    uint32_t slots = shm->n_workers * shm->n_threads;
+    uint32_t slots = t->worker->n_slots;
+    uint64_t now = oar_now_ns();
     uint64_t sum = 0;
-    uint32_t serving = 0;
+    uint32_t taking = 0;
     for (uint32_t i = 0; i < slots; i++) {
         const struct oar_slot *s = oar_shm_slot(shm, i);
-        if (OAR_GET_NOW(s->state) == OAR_SLOT_SERVING) {
+        if (s == t->slot || takes_connections(s, now)) {
             sum += OAR_GET_NOW(s->connections);
-            serving++;
+            taking++;
         }
     }
-    /* own <= 1.125 x mean + 1, in whole numbers */
-    return serving < 2 || (uint64_t)t->n_conns * serving * 8 <= sum * 9 + (uint64_t)serving * 8;
+    return taking < 2 ? UINT32_MAX : (uint32_t)(sum * 9 / ((uint64_t)taking * 8)) + 1;
+}
+
+/* May this thread take one more now? The slots of all threads are read at most once a millisecond,
+ * unless the answer is no, whatever the number of connections that come. */
+static bool has_room(struct oar_thread *t)
+{
+    bool news = t->n_conns > t->fair_share && t->now > t->share_since;
+    if (news || t->now >= t->share_since + 0.001) {
+        t->share_since = t->now;
+        t->fair_share = find_fair_share(t);
+    }
+    return t->n_conns <= t->fair_share;
 }
 
 static void pause_accepting(struct oar_thread *t, double seconds)
@@ -57,6 +82,7 @@ static struct oar_peer peer_of(const struct sockaddr_storage *from)
         const struct sockaddr_in6 *in = (const void *)from;
         peer.port = ntohs(in->sin6_port);
         memcpy(peer.address, &in->sin6_addr, 16);
+        oar_peer_unmap(&peer);
     }
     return peer;
 }
@@ -70,6 +96,9 @@ static bool take_one(struct oar_thread *t, int listener)
     if (fd >= 0) {
         struct oar_peer peer = peer_of(&from);
         OAR_ADD(t->slot->accepted, 1);
+        if (t->n_conns >= t->max_connections) {
+            oar_conn_evict_idle(t);
+        }
         oar_conn_open(t, fd, &peer);
         return true;
     }
@@ -85,9 +114,10 @@ static bool take_one(struct oar_thread *t, int listener)
     return false;
 }
 
+/* No connection can be taken: there are as many as may be, and none that is idle could make room. */
 static bool full(const struct oar_thread *t)
 {
-    return t->n_conns >= t->max_connections;
+    return t->n_conns >= t->max_connections && oar_list_empty(&t->deadlines[OAR_DL_IDLE]);
 }
 
 static void on_accept(struct ev_loop *ev, ev_io *io, int events)

@@ -21,6 +21,7 @@ enum oar_call {
     /* The loop was taken over in the handler (worker/driver.h). The response has been given with
      * respond_elsewhere, and the thread is detached. */
     OAR_CALL_LEFT,
+    OAR_CALL_INSIDE, /* hand_over only: it is for `call` */
 };
 /* What poll returns then. The calling thread must not touch the loop before it drives again. */
 #define OAR_POLL_LEFT (-1)
@@ -40,19 +41,16 @@ enum oar_body {
     OAR_BODY_COMPLETE, /* that was all */
     OAR_BODY_CUT, /* the rest will never come: the client left, broke a rule, or was answered */
 };
-/* What became of bytes that a handler gave. */
-enum oar_room {
-    OAR_ROOM_OK,
-    OAR_ROOM_WAIT, /* taken; give no more before there is room */
-    OAR_ROOM_GONE, /* nobody reads the response */
-    OAR_ROOM_NO_MEMORY,
-};
+/* What became of bytes that a handler gave. WAIT: taken; give no more before there is room. GONE:
+ * nobody reads the response. */
+enum oar_room { OAR_ROOM_OK, OAR_ROOM_WAIT, OAR_ROOM_GONE, OAR_ROOM_NO_MEMORY };
 /* What the application can wait for, on the loop's thread. */
 enum oar_waiter {
     OAR_WAIT_BODY,    /* body bytes, or the body's end */
     OAR_WAIT_ROOM,    /* room for response bytes */
     OAR_WAIT_GONE,    /* nobody reads the response */
     OAR_WAIT_OVERDUE, /* --handler-timeout has passed; the client has its 504 */
+    OAR_WAIT_LEFT,    /* the client has gone, or at least sends no more (FIN) */
     OAR_WAITERS,
 };
 
@@ -69,20 +67,26 @@ struct oar_host {
     void (*wake)(struct oar_thread *t);
     /* On the loop's thread: request->response of a pending request is complete. It is copied. */
     void (*respond)(struct oar_request *r);
-    /* Any thread: the same; response.owned carries the bytes. */
-    void (*respond_elsewhere)(struct oar_thread *t, struct oar_request *r);
+    /* Any thread: the same; response.owned carries the bytes. true: the loop has to be nudged, soon. */
+    bool (*respond_elsewhere)(struct oar_thread *t, struct oar_request *r);
+    void (*nudge)(struct oar_thread *t); /* any thread: the loop looks before it waits again */
     /* The exchange of a request (worker/exchange.h), from any thread while the request is the
-     * application's. `exchange` gives a reference, NULL: no memory; `drop` gives it back. With
-     * `wait` a function blocks: never on a loop's thread, never attached. */
+     * application's. `exchange` gives a reference, NULL: no memory; `drop` gives it back.
+     * take_body with `wait` blocks: never on a loop's thread, never attached. */
     struct oar_exchange *(*exchange)(struct oar_request *r);
     struct oar_exchange *(*share)(struct oar_exchange *x); /* one more reference */
     void (*drop)(struct oar_exchange *x);
     /* Moves what has come of the body to `into`, the caller's to free. */
     enum oar_body (*take_body)(struct oar_exchange *x, struct oar_buf *into, bool wait);
-    enum oar_room (*write)(struct oar_exchange *x, const char *bytes, size_t len, bool wait);
+    enum oar_room (*write)(struct oar_exchange *x, const char *bytes, size_t len);
+    /* Keeps `p`, the only one, until there is room. false: that is so already. */
+    bool (*park)(struct oar_exchange *x, struct oar_parked *p);
     /* The handler is done with a streamed response; !ok: it failed, the client must notice. */
     void (*end)(struct oar_exchange *x, bool ok);
-    bool (*is_gone)(struct oar_exchange *x);
+    bool (*is_gone)(struct oar_exchange *x); /* nobody reads the response */
+    /* Likewise, or the client has sent FIN: what most clients do when they leave. It may have closed
+     * one half only, so a response is still sent. */
+    bool (*has_left)(struct oar_exchange *x);
     /* Keeps `waiter` until what it waits for is so: then app->notify is called. false: it is so
      * already, or the place is taken. */
     bool (*arm)(struct oar_exchange *x, enum oar_waiter which, void *waiter);
@@ -143,6 +147,10 @@ struct oar_app {
     void (*thread_run)(void *state); /* calls host->poll until host->stopping */
     void (*thread_stop)(void *state);
     void (*stop)(void); /* main thread, after all others have ended */
+    /* Not entered: gives the request to a thread of the application's own, if it is for one. NULL:
+     * none is. `handed`: after some of them. */
+    enum oar_call (*hand_over)(void *state, struct oar_request *r);
+    void (*handed)(void *state);
     /* The batch: enter, call for each request, leave. */
     void (*enter)(void *state); /* counts itself in the scoreboard */
     enum oar_call (*call)(void *state, struct oar_request *r);

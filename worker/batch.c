@@ -1,17 +1,28 @@
 /* SPDX-License-Identifier: MIT
  * The middle of a round: requests whose turn it is go through the application, then all output
- * leaves. Three phases: what was parsed and matched before needed no interpreter; the interpreter
+ * leaves. Three phases: what was parsed and matched before needed no interpreter, nor do requests that
+ * are handed to the application's own threads, which are called once for all of them; the interpreter
  * is entered once, for at most OAR_BATCH_REQUESTS requests or OAR_BATCH_USEC, and only if a request
  * needs it; then it is left, and the sockets are written. Process: worker, on the loop's thread.
- * Owns nothing. Never calls the kernel while it is inside. */
+ * Owns nothing. Never calls the kernel while it is inside, but to call a thread. */
 #include "shared/clock.h"
 #include "worker/conn.h"
 #include "worker/dispatch.h"
 #include "worker/exchange.h"
 #include "worker/timing.h"
 
+/* Threads are called for all that was handed over, once. */
+static void handed(struct oar_thread *t)
+{
+    if (OAR_UNLIKELY(t->handed)) {
+        t->handed = false;
+        t->worker->app->handed(t->app_state);
+    }
+}
+
 static void enter(struct oar_thread *t)
 {
+    handed(t);
     if (t->worker->app->enter) {
         OAR_SET(t->slot->phase, OAR_PHASE_GIL);
         t->worker->app->enter(t->app_state);
@@ -36,6 +47,39 @@ static bool too_many(const struct oar_thread *t)
     return t->in_flight >= t->max_in_flight;
 }
 
+static enum oar_call call(struct oar_thread *t, struct oar_request *r)
+{
+    const struct oar_app *app = t->worker->app;
+    enum oar_call result = OAR_CALL_INSIDE;
+    r->state = OAR_REQ_RUNNING;
+    if (OAR_UNLIKELY(r->conn->half_closed)) {
+        oar_conn_half_closed(r->conn);
+    }
+    if (app->hand_over) {
+        if (OAR_UNLIKELY(r->timing != NULL)) {
+            oar_timing_called(t, r);
+        }
+        result = app->hand_over(t->app_state, r);
+        t->handed = t->handed || result == OAR_CALL_PENDING;
+    }
+    if (result != OAR_CALL_INSIDE) {
+        if (t->entered) { /* a handler of this batch may take long */
+            handed(t);
+        }
+        return result;
+    }
+    if (!t->entered) {
+        enter(t);
+    }
+    t->running = r->conn;
+    OAR_SET(t->slot->route, (uint32_t)(r->route - oar_rt_routes(t->worker->routes)) + 1);
+    OAR_ADD(t->slot->turns, 1);
+    if (OAR_UNLIKELY(r->timing != NULL)) {
+        oar_timing_called(t, r);
+    }
+    return app->call(t->app_state, r);
+}
+
 enum ran { RAN_ON, RAN_WAITS, RAN_LEFT };
 
 /* Runs the first request. RAN_ON: it is answered, the next may follow. */
@@ -49,16 +93,7 @@ static enum ran run_first(struct oar_thread *t, struct oar_conn *c)
         r->response.fields = OAR_LIT("retry-after: 1\r\n");
     }
     if (r->call_app) {
-        if (!t->entered) {
-            enter(t);
-        }
-        OAR_SET(t->slot->route, (uint32_t)(r->route - oar_rt_routes(t->worker->routes)) + 1);
-        r->state = OAR_REQ_RUNNING;
-        t->running = c;
-        if (OAR_UNLIKELY(r->timing != NULL)) {
-            oar_timing_called(t, r);
-        }
-        result = t->worker->app->call(t->app_state, r);
+        result = call(t, r);
     }
     if (OAR_UNLIKELY(result == OAR_CALL_LEFT)) {
         return RAN_LEFT;
@@ -68,6 +103,7 @@ static enum ran run_first(struct oar_thread *t, struct oar_conn *c)
     } else {
         r->counted = true;
         t->in_flight++;
+        oar_timed_set(t, &r->overdue, OAR_DL_HANDLER);
     }
     return result == OAR_CALL_DONE && !oar_conn_has_much(c) ? RAN_ON : RAN_WAITS;
 }
@@ -75,7 +111,7 @@ static enum ran run_first(struct oar_thread *t, struct oar_conn *c)
 /* Exchanges with news for the application: it is entered for them. */
 static void notify(struct oar_thread *t)
 {
-    for (struct oar_exchange *x; (x = oar_exchange_notice(t));) {
+    for (struct oar_exchange *x; (x = oar_mailbox_notice(&t->mailbox));) {
         if (!t->entered) {
             enter(t);
         }
@@ -100,6 +136,8 @@ void oar_batch_end_left(struct oar_thread *t)
     struct oar_conn *c = t->running;
     c->first->counted = true; /* it waits, as in the pool */
     t->in_flight++;
+    oar_thread_look_at_clock(t);
+    oar_timed_set(t, &c->first->overdue, OAR_DL_HANDLER);
     t->entered = false;
     t->app_is_busy = true;
     OAR_SET(t->slot->route, 0);
@@ -139,7 +177,9 @@ bool oar_batch_run(struct oar_thread *t)
             oar_conn_continue(c); /* its request waits: watch for the client going away */
         }
     }
+    handed(t);
     leave(t);
+    oar_thread_look_at_clock(t); /* no client pays for the time that handlers took */
     oar_batch_flush(t);
     OAR_SET(t->slot->phase, OAR_PHASE_WAIT);
     return true;
@@ -152,5 +192,9 @@ void oar_batch_take_done(struct oar_thread *t)
         struct oar_request *next = r->done_next;
         oar_conn_respond(r->conn, r);
         r = next;
+    }
+    for (struct oar_exchange *x; (x = oar_mailbox_posted(&t->mailbox));) {
+        oar_stream_serve(x);
+        oar_exchange_drop(x);
     }
 }

@@ -11,6 +11,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,13 +32,12 @@ static enum oar_status ask(const char *python, char *answer, size_t room, struct
     int fds[2];
     int status = -1;
     size_t len = 0;
-    if (pipe(fds) != 0) {
+    if (pipe2(fds, O_CLOEXEC) != 0) {
         return oar_err_set(err, "--python %s: %s", python, strerror(errno));
     }
     pid_t pid = fork();
     if (pid == 0) {
         dup2(fds[1], STDOUT_FILENO);
-        close(fds[0]);
         execlp(python, python, "-I", "-c", question, (char *)NULL);
         _exit(127);
     }

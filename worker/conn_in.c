@@ -13,43 +13,12 @@
 #include <sys/socket.h>
 
 #include "worker/conn.h"
+#include "worker/conn_room.h"
 #include "worker/dispatch.h"
 #include "worker/exchange.h"
 #include "worker/timing.h"
 
-static bool more_room(struct oar_conn *c)
-{
-    if (!c->in) {
-        c->in = oar_pool_take(&c->t->pool);
-        return c->in != NULL;
-    }
-    if (c->in_len < c->in->size) {
-        return true;
-    }
-    uint32_t pin = c->first ? c->in_pin : 0;
-    if (c->in_at > pin) { /* the unparsed tail moves up to what is pinned */
-        memmove(c->in->data + pin, c->in->data + c->in_at, c->in_len - c->in_at);
-        c->in_scanned -= OAR_MIN(c->in_scanned, c->in_at - pin);
-        c->in_len -= c->in_at - pin;
-        c->in_at = pin;
-        return true;
-    }
-    size_t most = (size_t)c->t->worker->config->max_head + OAR_BLOCK_SIZE;
-    if (c->first || c->in->size >= most) {
-        return false;
-    }
-    struct oar_block *bigger = malloc(sizeof *bigger + most);
-    if (bigger) {
-        bigger->next = NULL;
-        bigger->size = most;
-        memcpy(bigger->data, c->in->data, c->in_len);
-        oar_pool_give(&c->t->pool, c->in);
-        c->in = bigger;
-    }
-    return bigger != NULL;
-}
-
-static void discard(struct oar_conn *c)
+OAR_COLD static void discard(struct oar_conn *c)
 {
     char waste[4096];
     ssize_t n = recv(c->fd, waste, sizeof waste, 0);
@@ -58,35 +27,55 @@ static void discard(struct oar_conn *c)
     }
 }
 
-void oar_conn_receive(struct oar_conn *c)
+/* The client has sent its last byte. A FIN is half of a close, unless the socket knows of the other
+ * half, as unix sockets do: RFC 9112 section 9.6. */
+OAR_COLD static void end_of_input(struct oar_conn *c)
 {
-    if (c->lingering) {
-        discard(c);
-        return;
-    }
-    if (!more_room(c)) {
-        oar_conn_continue(c); /* stops watching: the requests in progress must be answered first */
-        return;
-    }
-    ssize_t n = recv(c->fd, c->in->data + c->in_len, c->in->size - c->in_len, 0);
-    if (n > 0) {
-        c->in_len += (uint32_t)n;
-        OAR_ADD(c->t->slot->bytes_in, (uint64_t)n);
-    } else if (n == 0) {
-        c->eof = true;
-        struct pollfd end = {.fd = c->fd};
-        bool left = poll(&end, 1, 0) > 0 && (end.revents & (POLLHUP | POLLERR));
-        /* A request cut in half: nobody waits for an answer. Else a FIN is half of a close, unless
-         * the socket knows of the other half, as unix sockets do: RFC 9112 section 9.6 */
-        if (c->reading || c->head_partial || left) {
-            oar_conn_close(c);
-            return;
-        }
-    } else if (errno != EAGAIN && errno != EINTR) {
+    struct pollfd end = {.fd = c->fd};
+    c->eof = true;
+    if (poll(&end, 1, 0) > 0 && (end.revents & (POLLHUP | POLLERR))) {
         oar_conn_close(c);
         return;
     }
+    if (!c->half_closed) {
+        oar_conn_half_closed(c);
+    }
     oar_conn_continue(c);
+}
+
+bool oar_conn_receive(struct oar_conn *c)
+{
+    if (OAR_UNLIKELY(c->state == OAR_CONN_LINGERING)) {
+        discard(c);
+        return true;
+    }
+    bool room = true;
+    if (!c->in) {
+        room = (c->in = oar_pool_take(&c->t->pool)) != NULL;
+    } else if (OAR_UNLIKELY(c->in->size - c->in_len < OAR_LEAST_ROOM)) {
+        if (!oar_conn_has_room(c)) {
+            return false; /* requests in progress must be answered first; then it is watched again */
+        }
+        room = oar_conn_make_room(c);
+    }
+    if (OAR_UNLIKELY(!room)) {
+        oar_log(OAR_LOG_ERROR, "no memory for a request; the connection is closed");
+        oar_conn_close(c);
+        return true;
+    }
+    ssize_t n = recv(c->fd, c->in->data + c->in_len, c->in->size - c->in_len, 0);
+    if (OAR_LIKELY(n > 0)) {
+        c->in_len += (uint32_t)n;
+        OAR_ADD(c->t->slot->bytes_in, (uint64_t)n);
+        oar_conn_continue(c);
+    } else if (n == 0) {
+        end_of_input(c);
+    } else if (errno == EAGAIN || errno == EINTR) {
+        return false;
+    } else {
+        oar_conn_close(c);
+    }
+    return true;
 }
 
 static void append(struct oar_conn *c, struct oar_request *r)
@@ -118,6 +107,16 @@ static bool refuse_running(struct oar_conn *c, enum oar_rule rule)
     return false;
 }
 
+/* Of a head that is not parsed to its end: whether its answer has a body depends on it. */
+static uint8_t method_of(const struct oar_conn *c)
+{
+    const char *at = c->in ? c->in->data + c->in_at : "";
+    size_t len = c->in ? c->in_len - c->in_at : 0;
+    size_t blank = len >= 2 && memcmp(at, "\r\n", 2) == 0 ? 2 : 0; /* RFC 9112 section 2.2 */
+    bool head = len - blank >= 5 && memcmp(at + blank, "HEAD ", 5) == 0;
+    return head ? OAR_HEAD : OAR_GET;
+}
+
 void oar_conn_refuse(struct oar_conn *c, enum oar_rule rule)
 {
     uint16_t status = oar_rules[rule].status;
@@ -128,8 +127,8 @@ void oar_conn_refuse(struct oar_conn *c, enum oar_rule rule)
     }
     bool begun = c->reading != NULL; /* its head was taken */
     struct oar_request *r = begun ? c->reading : oar_arena_take(&c->arena, sizeof *r);
+    uint8_t method = method_of(c);
     c->close_after = c->refused = true;
-    c->head_partial = false;
     oar_conn_stop_reading(c); /* what follows cannot be trusted to be a request */
     oar_log(OAR_LOG_DEBUG, "refused a request with %u: %s", status, why);
     if (!r) {
@@ -137,6 +136,7 @@ void oar_conn_refuse(struct oar_conn *c, enum oar_rule rule)
     }
     if (!begun) {
         memset(r, 0, sizeof *r);
+        r->method = method;
         append(c, r);
     }
     if (!c->body_held) { /* what has come of a body that nobody will read */
@@ -164,11 +164,12 @@ static struct oar_request *request_new(struct oar_conn *c, const char *head,
     }
     memset(r, 0, offsetof(struct oar_request, match)); /* match is written by the match */
     r->response = (struct oar_response){0};
+    r->overdue.link.next = NULL;
     r->head = copy ? copy : head;
     r->head_len = p->head_len;
     r->method = p->method;
     r->minor = p->minor;
-    r->keep_alive = p->keep_alive;
+    r->keep_alive = p->keep_alive && c->t->keeps_alive;
     r->expects_100 = p->expects_100;
     r->chunked = p->chunked;
     r->n_fields = p->n_fields;
@@ -221,6 +222,7 @@ static bool begin_body(struct oar_conn *c, struct oar_request *r, uint64_t lengt
     c->chunks = (struct oar_chunks){0};
     c->body_left = length;
     c->body_seen = 0;
+    c->body_since = c->t->now;
     if (length > body_limit(c, r)) {
         refuse_length(c, r);
         return false;
@@ -241,11 +243,10 @@ static bool begin_body(struct oar_conn *c, struct oar_request *r, uint64_t lengt
         }
         r->streams_body = true;
         oar_exchange_end_body(x, OAR_BODY_MORE);
-        r->expects_100 = r->expects_100 && nothing_yet; /* said when the handler asks for it */
         r->state = OAR_REQ_READY;
-    } else if (r->expects_100 && nothing_yet && c->first == r) {
-        oar_conn_raw(c, OAR_LIT("HTTP/1.1 100 Continue\r\n\r\n")); /* RFC 9110 section 10.1.1 */
     }
+    /* leave is given when the handler asks for the body, or when it is the request's turn */
+    r->expects_100 = r->expects_100 && nothing_yet;
     return true;
 }
 
@@ -263,14 +264,14 @@ static bool parse_head(struct oar_conn *c)
     }
     enum oar_parse_result result = oar_parse_head(&limits, head, len, &parsed);
     if (result == OAR_PARSE_MORE) {
-        if (!c->head_partial) {
-            oar_conn_deadline(c, OAR_DL_HEAD);
-        }
         c->head_partial = true;
         c->in_scanned = c->in_len;
         return false;
     }
-    c->head_partial = false;
+    if (c->head_partial) {
+        c->head_partial = false;
+        oar_timed_clear(&c->deadline); /* another head has a deadline of its own */
+    }
     if (result == OAR_PARSE_REFUSED) {
         oar_conn_refuse(c, parsed.rule);
         return false;
@@ -293,10 +294,45 @@ static bool parse_head(struct oar_conn *c)
     return begin_body(c, r, parsed.content_length);
 }
 
+/* The body that is to blame when there are too many: it holds many bytes, and has held them for
+ * long. Who has just come is not to pay for who came to stay. NULL: there is none but complete ones,
+ * which are their handlers'. */
+static struct oar_conn *find_hog(struct oar_thread *t)
+{
+    struct oar_conn *hog = NULL;
+    double most = 0;
+    for (struct oar_link *l = t->conns.next; l != &t->conns; l = l->next) {
+        struct oar_conn *c = OAR_CONTAINER_OF(l, struct oar_conn, all);
+        bool collects = c->fd >= 0 && c->reading && !c->reading->streams_body;
+        double weight = collects ? (double)c->body.cap * (t->now - c->body_since + 0.001) : 0;
+        if (weight > most) {
+            most = weight;
+            hog = c;
+        }
+    }
+    return hog;
+}
+
+/* Too many bytes of bodies are held: others than `c` give theirs up. false: it is c that must. */
+OAR_COLD static bool others_give_way(const struct oar_conn *c)
+{
+    struct oar_thread *t = c->t;
+    while (t->buffered > t->max_buffered) {
+        struct oar_conn *hog = find_hog(t);
+        if (!hog || hog == c) {
+            return false;
+        }
+        oar_conn_refuse(hog, OAR_RULE_BUFFERED);
+        oar_conn_continue(hog);
+    }
+    return true;
+}
+
 /* A run of body. Bodies that arrived whole stay where they are. */
 static bool body_piece(struct oar_conn *c, struct oar_slice piece, bool whole)
 {
     struct oar_request *r = c->reading;
+    r->expects_100 = false; /* the client did not wait */
     c->body_seen += piece.len;
     if (c->body_seen > body_limit(c, r)) {
         refuse_length(c, r);
@@ -320,7 +356,7 @@ static bool body_piece(struct oar_conn *c, struct oar_slice piece, bool whole)
     }
     oar_buf_put(&c->body, piece.ptr, piece.len);
     c->t->buffered += c->body.cap - before;
-    if (c->body.failed || c->t->buffered > c->t->max_buffered) {
+    if (c->body.failed || (c->t->buffered > c->t->max_buffered && !others_give_way(c))) {
         oar_conn_refuse(c, c->body.failed ? OAR_RULE_MEMORY : OAR_RULE_BUFFERED);
         return false;
     }
@@ -341,7 +377,7 @@ static void body_complete(struct oar_conn *c)
     }
     c->reading = NULL;
     c->paused = false;
-    oar_list_remove(&c->deadline);
+    oar_timed_clear(&c->deadline); /* another body has a deadline of its own */
 }
 
 static bool parse_chunks(struct oar_conn *c)
@@ -393,6 +429,7 @@ static bool parse_proxy(struct oar_conn *c)
     if (result == OAR_PARSE_MESSAGE) {
         c->in_at += (uint32_t)used;
         c->proxy_due = false;
+        oar_peer_unmap(&c->peer);
     } else if (result == OAR_PARSE_REFUSED) {
         oar_conn_count_refusal(c->t->slot, OAR_RULE_PROXY_HEADER);
         oar_log(OAR_LOG_DEBUG, "closed a connection that does not begin with a PROXY header");
@@ -400,15 +437,6 @@ static bool parse_proxy(struct oar_conn *c)
         c->in_at = c->in_len;
     }
     return result == OAR_PARSE_MESSAGE;
-}
-
-/* Requests behind one that is in progress wait in the input once there are enough of them. */
-static bool may_parse_more(const struct oar_conn *c)
-{
-    const struct oar_config *cfg = c->t->worker->config;
-    return !c->first ||
-           (c->n_requests < cfg->max_pipeline && !c->body_held && c->last->keep_alive &&
-            c->arena.total < (size_t)cfg->max_connection_memory);
 }
 
 void oar_conn_parse(struct oar_conn *c)
@@ -419,14 +447,14 @@ void oar_conn_parse(struct oar_conn *c)
             break;
         }
         if (c->in_at == c->in_len) { /* all is parsed: only what is pinned stays */
-            c->in_at = c->in_len = c->first ? c->in_pin : 0;
+            c->in_at = c->in_len = c->in_pin = oar_conn_pinned(c);
             break;
         }
         if (c->proxy_due) {
             goes_on = parse_proxy(c);
         } else if (c->reading) {
             goes_on = parse_body(c);
-        } else if (may_parse_more(c)) {
+        } else if (oar_conn_may_parse_more(c)) {
             goes_on = parse_head(c);
         } else {
             goes_on = false;

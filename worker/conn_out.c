@@ -57,6 +57,7 @@ void oar_conn_forget(struct oar_conn *c, bool close)
         free(r->response.owned);
         r->response.owned = NULL;
         r->state = OAR_REQ_DONE;
+        oar_timed_clear(&r->overdue);
         if (OAR_UNLIKELY(atomic_load_explicit(&r->exchange, memory_order_relaxed) != NULL)) {
             oar_exchange_close(r);
         }
@@ -131,34 +132,41 @@ static bool keep_rest(struct oar_conn *c, const struct iovec *iov, size_t sent)
     return !c->unsent.failed;
 }
 
-void oar_conn_flush(struct oar_conn *c)
+/* One call of the kernel for what was kept and this round's bytes. -1: the client is gone. */
+static ssize_t send_all(const struct oar_conn *c, struct iovec iov[2])
 {
-    bool was_blocked = oar_conn_unsent(c) > 0;
-    struct iovec iov[2] = {{c->unsent.data + c->unsent_at, oar_conn_unsent(c)},
-                           {c->t->out.data + c->out_from, c->out_to - c->out_from}};
-    size_t all = iov[0].iov_len + iov[1].iov_len;
     ssize_t n;
-    oar_list_remove(&c->dirty);
-    if (c->t->out.failed || c->unsent.failed) {
-        oar_log(OAR_LOG_ERROR, "no memory for a response; the connection is closed");
-        oar_conn_close(c);
-        return;
-    }
     if (iov[0].iov_len == 0) {
         n = send(c->fd, iov[1].iov_base, iov[1].iov_len, MSG_NOSIGNAL);
     } else {
         struct msghdr message = {.msg_iov = iov, .msg_iovlen = 2};
         n = sendmsg(c->fd, &message, MSG_NOSIGNAL);
     }
-    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+    return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : n;
+}
+
+bool oar_conn_flush(struct oar_conn *c)
+{
+    bool had_rest = oar_conn_unsent(c) > 0;
+    struct iovec iov[2] = {{c->unsent.data + c->unsent_at, oar_conn_unsent(c)},
+                           {c->t->out.data + c->out_from, c->out_to - c->out_from}};
+    size_t all = iov[0].iov_len + iov[1].iov_len;
+    oar_list_remove(&c->dirty);
+    if (c->t->out.failed || c->unsent.failed) {
+        oar_log(OAR_LOG_ERROR, "no memory for a response; the connection is closed");
         oar_conn_close(c);
-        return;
+        return true;
     }
-    size_t sent = n > 0 ? (size_t)n : 0;
+    ssize_t n = send_all(c, iov);
+    if (n < 0) {
+        oar_conn_close(c);
+        return true;
+    }
+    size_t sent = (size_t)n;
     c->sent += sent;
     OAR_ADD(c->t->slot->bytes_out, sent);
     if (OAR_LIKELY(sent == all)) {
-        if (was_blocked) {
+        if (had_rest) {
             oar_buf_free(&c->unsent);
             c->unsent_at = 0;
         }
@@ -166,14 +174,12 @@ void oar_conn_flush(struct oar_conn *c)
         oar_log(OAR_LOG_ERROR, "no memory for %zu unsent bytes; the connection is closed",
                 all - sent);
         oar_conn_close(c);
-        return;
-    } else if (!was_blocked) {
-        c->moved = c->sent;
-        oar_conn_deadline(c, OAR_DL_WRITE);
+        return true;
     }
     c->out_from = c->out_to = 0;
     if (OAR_UNLIKELY(c->first && c->first->state == OAR_REQ_STREAMING)) {
         oar_stream_flushed(c);
     }
     oar_conn_continue(c);
+    return sent > 0;
 }

@@ -19,19 +19,20 @@ void oar_stream_begin(struct oar_conn *c, struct oar_request *r)
     struct oar_thread *t = c->t;
     struct oar_exchange *x = oar_exchange_of(r); /* the application has made it */
     r->state = OAR_REQ_STREAMING;
+    oar_timed_clear(&r->overdue);
     if (!r->counted) {
         r->counted = true;
         t->in_flight++;
     }
     if (c->fd < 0 || c->abandoned) {
-        oar_exchange_gone(x, false);
+        oar_request_gone(r, OAR_GONE_LEFT);
     } else {
         r->closes = r->response.close || !r->keep_alive || t->worker->draining ||
                     (r->minor == 0 && has_body(r) && !r->response.has_length);
         oar_conn_count(t->slot, r->response.status);
         oar_conn_head(c, r, r->closes);
         if (!has_body(r)) {
-            oar_exchange_gone(x, false); /* the handler's pump ends; so does the response */
+            oar_request_gone(r, OAR_GONE_LEFT); /* the handler's pump ends; so does the response */
         }
     }
     oar_exchange_post(x); /* not at once: the end of the response could free the connection */
@@ -109,41 +110,31 @@ static void resume(struct oar_conn *c, struct oar_request *r, bool wanted, size_
 
 void oar_stream_serve(struct oar_exchange *x)
 {
-    pthread_mutex_lock(&x->lock);
     struct oar_request *r = x->request;
-    bool streaming = r && r->state == OAR_REQ_STREAMING;
-    bool wanted = x->body_wanted;
-    bool over = streaming && x->ended;
-    bool aborted = x->aborted || x->out.failed;
-    size_t waiting = x->body.len;
-    struct oar_buf piece = {0};
-    if (streaming) {
-        piece = x->out;
-        x->out = (struct oar_buf){0};
-        x->unsent += piece.len;
-    }
-    pthread_mutex_unlock(&x->lock);
     if (!r) {
         return;
     }
     struct oar_conn *c = r->conn;
+    bool streams = r->state == OAR_REQ_STREAMING;
+    struct oar_taken taken = oar_exchange_take_out(x, streams);
     if (c->fd >= 0 && !c->abandoned) {
-        if (OAR_UNLIKELY(streaming && !aborted && breaks_its_length(r, piece.len, over))) {
-            piece.len = 0;
-            over = aborted = true;
-            oar_exchange_gone(x, false); /* the iterator ends: nobody takes more of it */
+        if (OAR_UNLIKELY(streams && !taken.aborted &&
+                         breaks_its_length(r, taken.bytes.len, taken.ended))) {
+            taken.bytes.len = 0;
+            taken.ended = taken.aborted = true;
+            oar_request_gone(r, OAR_GONE_LEFT); /* the iterator ends: nobody takes more of it */
         }
-        put_chunk(c, r, &piece);
-        resume(c, r, wanted, waiting);
+        put_chunk(c, r, &taken.bytes);
+        resume(c, r, taken.body_wanted, taken.body_waiting);
     }
-    oar_buf_free(&piece);
-    if (over && (c->fd < 0 || c->abandoned)) {
+    oar_buf_free(&taken.bytes);
+    if (taken.ended && (c->fd < 0 || c->abandoned)) {
         oar_conn_forget(c, true);
         if (c->fd < 0) {
             oar_conn_close(c);
         }
-    } else if (over) {
-        finish(c, r, aborted);
+    } else if (taken.ended) {
+        finish(c, r, taken.aborted);
     }
 }
 
@@ -160,15 +151,12 @@ void oar_conn_abandon(struct oar_conn *c, enum oar_rule rule)
     struct oar_thread *t = c->t;
     struct oar_request *running = c->first;
     struct oar_request answer = {.minor = running->minor, .method = running->method, .conn = c};
-    struct oar_exchange *x = atomic_load_explicit(&running->exchange, memory_order_acquire);
     oar_log(OAR_LOG_DEBUG, "answered %u in place of a handler: %s", status, why);
     oar_dispatch_error(c, &answer, status, why);
     oar_conn_count(t->slot, status);
     oar_conn_head(c, &answer, true);
     c->abandoned = c->close_after = c->refused = true;
-    c->head_partial = false;
+    oar_timed_clear(&running->overdue);
     oar_conn_stop_reading(c);
-    if (x) {
-        oar_exchange_gone(x, rule == OAR_RULE_HANDLER_DEADLINE);
-    }
+    oar_request_gone(running, rule == OAR_RULE_HANDLER_DEADLINE ? OAR_GONE_OVERDUE : OAR_GONE_LEFT);
 }

@@ -2,16 +2,26 @@
  * The exchange of one request: see exchange.h.
  * Process: worker; functions of the application's side from any thread, all others on the loop's.
  * Owns the two buffers; counts references. The lock is held for copying bytes, setting flags and
- * waking, never over the interpreter; while it is held and `request` is set, the thread lives.
+ * waking, never over the interpreter; while it is held and `request` is set, the mailbox lives.
  * Bounded: the loop stops reading a socket when OAR_STREAM_WINDOW bytes of body wait, and a handler
  * is told to wait when that many bytes of its response do. */
 #include "worker/exchange.h"
 
 #include <stdlib.h>
 
-#include "worker/conn.h"
+void oar_mailbox_init(struct oar_mailbox *m, struct oar_poll *poll)
+{
+    m->poll = poll;
+    oar_list_init(&m->notices);
+}
 
-struct oar_exchange *oar_exchange_of(struct oar_request *r)
+bool oar_mailbox_is_empty(const struct oar_mailbox *m)
+{
+    return oar_list_empty(&m->notices) && !m->taken &&
+           atomic_load_explicit(&m->posted, memory_order_relaxed) == NULL;
+}
+
+struct oar_exchange *oar_exchange_get(struct oar_request *r, struct oar_mailbox *m)
 {
     struct oar_exchange *x = atomic_load_explicit(&r->exchange, memory_order_acquire);
     if (x) {
@@ -22,17 +32,21 @@ struct oar_exchange *oar_exchange_of(struct oar_request *r)
         return NULL;
     }
     atomic_init(&x->refs, 1);
-    x->thread = r->conn->t;
+    x->mailbox = m;
     x->request = r;
     x->body_state = OAR_BODY_COMPLETE;
     oar_list_init(&x->notice);
     pthread_mutex_init(&x->lock, NULL);
     pthread_cond_init(&x->changed, NULL);
     struct oar_exchange *other = NULL;
-    if (!atomic_compare_exchange_strong_explicit(&r->exchange, &other, x, memory_order_acq_rel,
-                                                 memory_order_acquire)) {
+    if (!atomic_compare_exchange_strong(&r->exchange, &other, x)) {
         oar_exchange_drop(x);
         x = other;
+    } else if (OAR_UNLIKELY(atomic_load(&r->gone) != OAR_GONE_NOT)) {
+        pthread_mutex_lock(&x->lock); /* nobody can wait yet */
+        x->gone = true;
+        x->overdue = atomic_load(&r->gone) == OAR_GONE_OVERDUE;
+        pthread_mutex_unlock(&x->lock);
     }
     return x;
 }
@@ -54,22 +68,56 @@ void oar_exchange_drop(struct oar_exchange *x)
     }
 }
 
-/* Under the lock: somebody who waits may go on. */
-static bool changed(struct oar_exchange *x)
+/* Under the lock. */
+static bool no_room(const struct oar_exchange *x)
 {
-    pthread_cond_broadcast(&x->changed);
-    bool any = false;
-    for (int i = 0; i < OAR_WAITERS; i++) {
-        any = any || x->waiter[i];
-    }
-    return any;
+    return !x->gone && x->request && x->out.len + x->unsent >= OAR_STREAM_WINDOW;
 }
 
-/* On the loop's thread: the application looks in the next batch. */
-static void notice(struct oar_exchange *x, bool any)
+/* Under the lock: what the waiter waits for is so. */
+static bool is_due(const struct oar_exchange *x, enum oar_waiter which)
 {
-    if (any && oar_list_empty(&x->notice)) {
-        oar_list_append(&x->thread->notices, &oar_exchange_share(x)->notice);
+    bool due = true;
+    switch (which) {
+    case OAR_WAIT_BODY: due = x->body.len > 0 || x->body_state != OAR_BODY_MORE; break;
+    case OAR_WAIT_ROOM: due = !no_room(x); break;
+    case OAR_WAIT_GONE: due = x->gone; break;
+    case OAR_WAIT_LEFT: due = x->gone || x->half_closed; break;
+    case OAR_WAIT_OVERDUE: due = x->overdue; break;
+    default: break;
+    }
+    return due;
+}
+
+/* What a change means to others: found under the lock, told after it. */
+struct news {
+    bool due; /* a waiter of the application has to be looked at */
+    struct oar_parked *parked;
+};
+
+/* Under the lock: a pool thread that waits for a piece of the body looks again. A waiter that is
+ * armed and not due is no reason to enter the interpreter. */
+static struct news changed(struct oar_exchange *x)
+{
+    struct news news = {.parked = no_room(x) ? NULL : x->parked};
+    if (news.parked) {
+        x->parked = NULL;
+    }
+    pthread_cond_broadcast(&x->changed);
+    for (int i = 0; i < OAR_WAITERS && !news.due; i++) {
+        news.due = x->waiter[i] && (!x->request || is_due(x, (enum oar_waiter)i));
+    }
+    return news;
+}
+
+/* On the loop's thread. The application looks at its waiters in the next batch. */
+static void tell(struct oar_exchange *x, struct news news)
+{
+    if (news.due && oar_list_empty(&x->notice)) {
+        oar_list_append(&x->mailbox->notices, &oar_exchange_share(x)->notice);
+    }
+    if (news.parked) {
+        news.parked->resume(news.parked);
     }
 }
 
@@ -78,10 +126,10 @@ bool oar_exchange_put_body(struct oar_exchange *x, struct oar_slice piece, bool 
     pthread_mutex_lock(&x->lock);
     oar_buf_put(&x->body, piece.ptr, piece.len);
     bool ok = !x->body.failed;
-    bool any = changed(x);
+    struct news news = changed(x);
     *full = x->body.len >= OAR_STREAM_WINDOW;
     pthread_mutex_unlock(&x->lock);
-    notice(x, any);
+    tell(x, news);
     return ok;
 }
 
@@ -89,31 +137,50 @@ void oar_exchange_end_body(struct oar_exchange *x, enum oar_body state)
 {
     pthread_mutex_lock(&x->lock);
     x->body_state = state;
-    bool any = changed(x);
+    struct news news = changed(x);
     pthread_mutex_unlock(&x->lock);
-    notice(x, any);
+    tell(x, news);
 }
 
-void oar_exchange_gone(struct oar_exchange *x, bool overdue)
+static void set_gone(struct oar_exchange *x, enum oar_gone why)
 {
     pthread_mutex_lock(&x->lock);
     x->gone = true;
-    x->overdue = x->overdue || overdue;
+    x->overdue = x->overdue || why == OAR_GONE_OVERDUE;
     if (x->body_state == OAR_BODY_MORE) {
         x->body_state = OAR_BODY_CUT;
     }
-    bool any = changed(x);
+    struct news news = changed(x);
     pthread_mutex_unlock(&x->lock);
-    notice(x, any);
+    tell(x, news);
+}
+
+/* The mark comes before the look for an exchange: whoever makes one meanwhile finds the mark. */
+void oar_request_gone(struct oar_request *r, enum oar_gone why)
+{
+    atomic_store(&r->gone, (uint8_t)why);
+    struct oar_exchange *x = atomic_load(&r->exchange);
+    if (x) {
+        set_gone(x, why);
+    }
+}
+
+void oar_exchange_half_closed(struct oar_exchange *x)
+{
+    pthread_mutex_lock(&x->lock);
+    x->half_closed = true;
+    struct news news = changed(x);
+    pthread_mutex_unlock(&x->lock);
+    tell(x, news);
 }
 
 void oar_exchange_sent(struct oar_exchange *x, size_t unsent)
 {
     pthread_mutex_lock(&x->lock);
     x->unsent = unsent;
-    bool any = unsent + x->out.len < OAR_STREAM_WINDOW && changed(x);
+    struct news news = changed(x);
     pthread_mutex_unlock(&x->lock);
-    notice(x, any);
+    tell(x, news);
 }
 
 void oar_exchange_close(struct oar_request *r)
@@ -127,9 +194,9 @@ void oar_exchange_close(struct oar_request *r)
     if (x->body_state == OAR_BODY_MORE) {
         x->body_state = OAR_BODY_CUT;
     }
-    bool any = changed(x);
+    struct news news = changed(x);
     pthread_mutex_unlock(&x->lock);
-    notice(x, any);
+    tell(x, news);
     atomic_store_explicit(&r->exchange, NULL, memory_order_relaxed);
     oar_exchange_drop(x);
 }
@@ -146,15 +213,14 @@ static bool must_post(struct oar_exchange *x)
 
 static void post(struct oar_exchange *x)
 {
-    struct oar_thread *t = x->thread;
-    struct oar_exchange *top = atomic_load_explicit(&t->posted, memory_order_relaxed);
+    struct oar_mailbox *m = x->mailbox;
+    struct oar_exchange *top = atomic_load_explicit(&m->posted, memory_order_relaxed);
     do {
         x->posted_next = top;
-    } while (!atomic_compare_exchange_weak_explicit(&t->posted, &top, x, memory_order_release,
+    } while (!atomic_compare_exchange_weak_explicit(&m->posted, &top, x, memory_order_release,
                                                     memory_order_relaxed));
-    if (!top &&
-        !pthread_equal(t->self, pthread_self())) { /* the thread itself looks before it waits */
-        oar_thread_wake(t);
+    if (!top) {
+        oar_poll_nudge(m->poll);
     }
 }
 
@@ -167,28 +233,38 @@ void oar_exchange_post(struct oar_exchange *x)
     pthread_mutex_unlock(&x->lock);
 }
 
-void oar_exchange_take_posted(struct oar_thread *t)
+struct oar_exchange *oar_mailbox_posted(struct oar_mailbox *m)
 {
-    struct oar_exchange *x = atomic_exchange_explicit(&t->posted, NULL, memory_order_acquire);
-    while (x) {
-        struct oar_exchange *next = x->posted_next;
-        atomic_store_explicit(&x->posted, false, memory_order_release);
-        oar_stream_serve(x);
-        oar_exchange_drop(x);
-        x = next;
+    struct oar_exchange *x = m->taken;
+    if (!x) {
+        x = atomic_exchange_explicit(&m->posted, NULL, memory_order_acquire);
     }
+    if (x) {
+        m->taken = x->posted_next;
+        atomic_store_explicit(&x->posted, false, memory_order_release);
+    }
+    return x;
 }
 
-struct oar_exchange *oar_exchange_notice(struct oar_thread *t)
+struct oar_exchange *oar_mailbox_notice(struct oar_mailbox *m)
 {
-    struct oar_link *l = oar_list_pop(&t->notices);
+    struct oar_link *l = oar_list_pop(&m->notices);
     return l ? OAR_CONTAINER_OF(l, struct oar_exchange, notice) : NULL;
 }
 
-struct oar_exchange *oar_exchange_open(struct oar_request *r)
+struct oar_taken oar_exchange_take_out(struct oar_exchange *x, bool streams)
 {
-    struct oar_exchange *x = oar_exchange_of(r);
-    return x ? oar_exchange_share(x) : NULL;
+    pthread_mutex_lock(&x->lock);
+    struct oar_taken taken = {.body_wanted = x->body_wanted, .body_waiting = x->body.len};
+    if (streams) {
+        taken.ended = x->ended;
+        taken.aborted = x->aborted || x->out.failed;
+        taken.bytes = x->out;
+        x->out = (struct oar_buf){0};
+        x->unsent += taken.bytes.len;
+    }
+    pthread_mutex_unlock(&x->lock);
+    return taken;
 }
 
 enum oar_body oar_exchange_take_body(struct oar_exchange *x, struct oar_buf *into, bool wait)
@@ -211,13 +287,7 @@ enum oar_body oar_exchange_take_body(struct oar_exchange *x, struct oar_buf *int
     return state;
 }
 
-/* Under the lock. */
-static bool no_room(const struct oar_exchange *x)
-{
-    return !x->gone && x->request && x->out.len + x->unsent >= OAR_STREAM_WINDOW;
-}
-
-enum oar_room oar_exchange_write(struct oar_exchange *x, const char *bytes, size_t len, bool wait)
+enum oar_room oar_exchange_write(struct oar_exchange *x, const char *bytes, size_t len)
 {
     enum oar_room room = OAR_ROOM_GONE;
     pthread_mutex_lock(&x->lock);
@@ -226,14 +296,22 @@ enum oar_room oar_exchange_write(struct oar_exchange *x, const char *bytes, size
         if (must_post(x)) {
             post(x);
         }
-        while (wait && no_room(x)) {
-            pthread_cond_wait(&x->changed, &x->lock);
-        }
-        room = x->gone || !x->request ? OAR_ROOM_GONE : no_room(x) ? OAR_ROOM_WAIT : OAR_ROOM_OK;
+        room = no_room(x) ? OAR_ROOM_WAIT : OAR_ROOM_OK;
         room = x->out.failed ? OAR_ROOM_NO_MEMORY : room;
     }
     pthread_mutex_unlock(&x->lock);
     return room;
+}
+
+bool oar_exchange_park(struct oar_exchange *x, struct oar_parked *p)
+{
+    pthread_mutex_lock(&x->lock);
+    bool parks = no_room(x);
+    if (parks) {
+        x->parked = p;
+    }
+    pthread_mutex_unlock(&x->lock);
+    return parks;
 }
 
 void oar_exchange_end(struct oar_exchange *x, bool ok)
@@ -255,18 +333,12 @@ bool oar_exchange_is_gone(struct oar_exchange *x)
     return gone;
 }
 
-/* Under the lock: what the waiter waits for is so. */
-static bool is_due(const struct oar_exchange *x, enum oar_waiter which)
+bool oar_exchange_has_left(struct oar_exchange *x)
 {
-    bool due = true;
-    switch (which) {
-    case OAR_WAIT_BODY: due = x->body.len > 0 || x->body_state != OAR_BODY_MORE; break;
-    case OAR_WAIT_ROOM: due = !no_room(x); break;
-    case OAR_WAIT_GONE: due = x->gone; break;
-    case OAR_WAIT_OVERDUE: due = x->overdue; break;
-    default: break;
-    }
-    return due;
+    pthread_mutex_lock(&x->lock);
+    bool left = x->gone || x->half_closed;
+    pthread_mutex_unlock(&x->lock);
+    return left;
 }
 
 bool oar_exchange_arm(struct oar_exchange *x, enum oar_waiter which, void *waiter)

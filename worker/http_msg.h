@@ -7,10 +7,17 @@
 #include <stdatomic.h>
 
 #include "oarlock/route.h"
+#include "shared/list.h"
 #include "shared/peer.h"
 
 struct oar_conn;
 struct oar_exchange;
+
+/* A place in one of the thread's lists of deadlines (worker/timeout.c). Zeroed: in none. */
+struct oar_timed {
+    struct oar_link link;
+    double expires; /* seconds of CLOCK_MONOTONIC */
+};
 
 /* Who speaks, and to what: behind proxies not the connection's peer. */
 struct oar_origin {
@@ -79,6 +86,26 @@ struct oar_timing {
     bool in_pool;
 };
 
+/* Something to run in a thread of the application's own. It lies in what it is about. */
+struct oar_job {
+    struct oar_job *next; /* of those that wait */
+    void (*run)(struct oar_job *job, void *thread);
+    bool brief; /* such jobs have been over at once: no other thread is called meanwhile */
+};
+
+/* Something that has given as much of a response as there is room for. `resume` is called once, on
+ * the loop's thread, without the interpreter, when there is room again or nobody reads any more. */
+struct oar_parked {
+    void (*resume)(struct oar_parked *p);
+};
+
+/* Whether anybody reads the response. */
+enum oar_gone {
+    OAR_GONE_NOT,
+    OAR_GONE_LEFT,    /* the client has left, or got another answer */
+    OAR_GONE_OVERDUE, /* its other answer is the 504 of --handler-timeout */
+};
+
 struct oar_request {
     struct oar_request *next;      /* of the connection, in order of arrival */
     struct oar_request *done_next; /* thread's stack of requests that the pool has answered */
@@ -92,9 +119,10 @@ struct oar_request {
     bool call_app;    /* else response is complete: 404, 405, 307, 422 */
     bool expects_100; /* Expect: 100-continue, not yet answered */
     bool chunked;
-    bool streams_body; /* the handler began before the body had come, and reads it itself */
-    bool counted;      /* in thread->in_flight */
-    bool closes;       /* with OAR_REQ_STREAMING: the head said Connection: close */
+    bool streams_body;    /* the handler began before the body had come, and reads it itself */
+    bool counted;         /* in thread->in_flight */
+    bool closes;          /* with OAR_REQ_STREAMING: the head said Connection: close */
+    _Atomic uint8_t gone; /* enum oar_gone. Writer: the loop's thread; any thread may look */
     uint32_t n_fields;
     const struct oar_field *fields;
     uint32_t path_off, path_len; /* without the query */
@@ -107,6 +135,9 @@ struct oar_request {
     struct oar_timing *timing; /* NULL: nobody asked */
     struct oar_match match; /* captured segments point into head or the arena; zeroed up to here */
     struct oar_response response;
+    struct oar_timed overdue; /* --handler-timeout, while the handler runs. The loop's thread */
+    struct oar_job job;       /* the application's: the handler, while it waits for a thread */
+    void *caller;             /* likewise: the thread that called */
 };
 
 static inline struct oar_slice oar_request_path(const struct oar_request *r)

@@ -111,6 +111,8 @@ void oar_http_write(struct oar_buf *out, const struct oar_request *r, struct oar
             to = put(to, re->type);
             to = put(to, OAR_LIT("\r\n"));
         }
+    } else if (re->status == 205) {
+        to = put(to, OAR_LIT("content-length: 0\r\n"));
     }
     to = put(to, date);
     if (re->fields.len > 0) {

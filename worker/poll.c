@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Waiting on libev for an asyncio loop. Process: worker, on the loop's thread (oar_poll_wake: any);
- * also any Python program that makes one of our loops. Owns the libev loop and the watches. Never
+ * Waiting on libev for an asyncio loop. Process: worker, on the loop's thread (oar_poll_wake and
+ * oar_poll_nudge: any); also any Python program that makes one of our loops. Owns the libev loop and the watches. Never
  * uses the default loop: that one takes the exit status of the application's subprocesses. */
 #include "worker/poll.h"
 
@@ -26,14 +26,23 @@ static void on_wake(struct ev_loop *ev, ev_async *wake, int events)
     p->woken = true;
 }
 
+static void on_nudge(struct ev_loop *ev, ev_async *nudge, int events)
+{
+    struct oar_poll *p = OAR_CONTAINER_OF(nudge, struct oar_poll, nudge);
+    (void)ev, (void)events;
+    p->nudged = true;
+}
+
 void oar_poll_init(struct oar_poll *p)
 {
     p->ev = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
     oar_list_init(&p->fired);
     ev_init(&p->timer, on_timeout);
     ev_async_init(&p->wake, on_wake);
+    ev_async_init(&p->nudge, on_nudge);
     if (p->ev) {
         ev_async_start(p->ev, &p->wake);
+        ev_async_start(p->ev, &p->nudge);
     }
 }
 
@@ -45,8 +54,15 @@ void oar_poll_free(struct oar_poll *p)
     p->ev = NULL;
 }
 
+void oar_poll_driven_here(struct oar_poll *p)
+{
+    atomic_store_explicit(&p->driver, pthread_self(), memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst); /* before it looks for what others have left */
+}
+
 void oar_poll_wait(struct oar_poll *p, double timeout)
 {
+    atomic_store_explicit(&p->driver, pthread_self(), memory_order_relaxed);
     if (timeout > 0) {
         ev_now_update(p->ev);
         ev_timer_set(&p->timer, timeout, 0.);
@@ -70,6 +86,15 @@ int oar_poll_collect(struct oar_poll *p, struct oar_fired *fired, int room)
 void oar_poll_wake(struct oar_poll *p)
 {
     ev_async_send(p->ev, &p->wake);
+}
+
+void oar_poll_nudge(struct oar_poll *p)
+{
+    atomic_thread_fence(memory_order_seq_cst); /* after what was left for the driver */
+    pthread_t driver = atomic_load_explicit(&p->driver, memory_order_relaxed);
+    if (!pthread_equal(driver, pthread_self())) {
+        ev_async_send(p->ev, &p->nudge);
+    }
 }
 
 static void on_watch(struct ev_loop *ev, ev_io *io, int events)

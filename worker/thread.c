@@ -10,13 +10,27 @@
 
 #include "shared/clock.h"
 #include "worker/conn.h"
-#include "worker/exchange.h"
+#include "worker/forked.h"
 #include "worker/http_write.h"
 
 /* A thread's part of what the worker may have. */
 static uint32_t part(int64_t all, int threads)
 {
     return (uint32_t)OAR_MAX(all / threads, 1);
+}
+
+void oar_thread_look_at_clock(struct oar_thread *t)
+{
+    uint64_t ns = oar_now_ns();
+    OAR_SET(t->slot->phase_since, ns);
+    t->now = (double)ns * 1e-9;
+}
+
+/* Events, once a round, behind the wait: the clock is read for all of them. */
+static void run_pending(struct ev_loop *ev)
+{
+    oar_thread_look_at_clock(ev_userdata(ev));
+    ev_invoke_pending(ev);
 }
 
 void oar_thread_init(struct oar_thread *t, struct oar_worker *w, int index)
@@ -30,10 +44,11 @@ void oar_thread_init(struct oar_thread *t, struct oar_worker *w, int index)
         return; /* the worker refuses to start */
     }
     ev_set_userdata(t->ev, t);
+    ev_set_invoke_pending_cb(t->ev, run_pending);
     oar_list_init(&t->conns);
     oar_list_init(&t->ready);
     oar_list_init(&t->dirty);
-    oar_list_init(&t->notices);
+    oar_mailbox_init(&t->mailbox, &t->poll);
     oar_timeout_init(t);
     t->max_connections = part(w->config->max_connections, w->n_threads);
     t->max_in_flight = part(w->config->max_in_flight, w->n_threads);
@@ -49,8 +64,10 @@ void oar_thread_free(struct oar_thread *t)
         }
         oar_conn_close(c);
     }
-    oar_exchange_take_posted(t);
-    for (struct oar_exchange *x; (x = oar_exchange_notice(t));) {
+    for (struct oar_exchange *x; (x = oar_mailbox_posted(&t->mailbox));) {
+        oar_exchange_drop(x);
+    }
+    for (struct oar_exchange *x; (x = oar_mailbox_notice(&t->mailbox));) {
         oar_exchange_drop(x);
     }
     oar_buf_free(&t->out);
@@ -74,7 +91,13 @@ static void refresh_date(struct oar_thread *t)
 
 static void drain_if_told(struct oar_thread *t)
 {
-    if (OAR_LIKELY(!t->worker->draining) || !t->accepting) {
+    if (OAR_LIKELY(!t->worker->draining)) {
+        return;
+    }
+    if (t->worker->draining == OAR_FORKED) {
+        oar_forked_end();
+    }
+    if (!t->accepting) {
         return;
     }
     t->drain_began = oar_now_ns();
@@ -89,18 +112,15 @@ static void drain_if_told(struct oar_thread *t)
 static void wait_for_events(struct oar_thread *t, double timeout)
 {
     bool busy = !oar_list_empty(&t->ready) || !oar_list_empty(&t->poll.fired) ||
-                !oar_list_empty(&t->notices) ||
-                atomic_load_explicit(&t->posted, memory_order_relaxed);
+                !oar_mailbox_is_empty(&t->mailbox);
     oar_poll_wait(&t->poll, busy ? 0 : timeout);
 }
 
-static void take_done(struct oar_thread *t)
+void oar_thread_take_done(struct oar_thread *t)
 {
-    if (OAR_UNLIKELY(atomic_load_explicit(&t->done, memory_order_relaxed) != NULL)) {
+    if (OAR_UNLIKELY(atomic_load_explicit(&t->done, memory_order_relaxed) ||
+                     atomic_load_explicit(&t->mailbox.posted, memory_order_relaxed))) {
         oar_batch_take_done(t);
-    }
-    if (OAR_UNLIKELY(atomic_load_explicit(&t->posted, memory_order_relaxed) != NULL)) {
-        oar_exchange_take_posted(t);
     }
 }
 
@@ -140,13 +160,14 @@ enum round { ROUND_QUIET, ROUND_RAN, ROUND_LEFT };
 static enum round run_round(struct oar_thread *t, double timeout)
 {
     drain_if_told(t);
-    take_done(t);
+    oar_thread_take_done(t);
     oar_batch_flush(t); /* responses of handlers that had waited leave before the thread waits */
     wait_for_events(t, within_drain(t, timeout));
     refresh_date(t);
     drain_if_told(t);
-    take_done(t);
-    if (oar_list_empty(&t->ready) && oar_list_empty(&t->dirty) && oar_list_empty(&t->notices)) {
+    oar_thread_take_done(t);
+    if (oar_list_empty(&t->ready) && oar_list_empty(&t->dirty) &&
+        oar_list_empty(&t->mailbox.notices)) {
         return ROUND_QUIET;
     }
     return oar_batch_run(t) ? ROUND_RAN : ROUND_LEFT;
@@ -158,22 +179,26 @@ static enum round run_round(struct oar_thread *t, double timeout)
 static int host_poll(struct oar_thread *t, double timeout, struct oar_fired *fired, int room)
 {
     const double AT_LEAST_EVERY = 0.02; /* seconds */
-    double began = ev_now(t->ev);
+    double began = t->now;
     double left = timeout;
     bool again = true;
     t->poll.woken = false;
+    OAR_SET(t->slot->phase, OAR_PHASE_WAIT);
     while (again) {
         t->app_is_busy = false;
+        t->poll.nudged = false;
         enum round round = run_round(t, left);
         if (OAR_UNLIKELY(round == ROUND_LEFT)) {
             return OAR_POLL_LEFT;
         }
-        again = round == ROUND_RAN && timeout != 0 && !t->app_is_busy && !t->poll.woken &&
-                oar_list_empty(&t->poll.fired) && !t->worker->draining;
-        double elapsed = ev_now(t->ev) - began;
+        again = (round == ROUND_RAN || t->poll.nudged) && timeout != 0 && !t->app_is_busy &&
+                !t->poll.woken && oar_list_empty(&t->poll.fired) && !t->worker->draining;
+        double elapsed = t->now - began;
         left = timeout < 0 ? timeout : timeout - elapsed;
         again = again && elapsed < AT_LEAST_EVERY && (timeout < 0 || left > 0);
     }
+    OAR_ADD(t->slot->turns, 1);
+    OAR_SET(t->slot->phase, OAR_PHASE_TASKS);
     return oar_poll_collect(&t->poll, fired, room);
 }
 
@@ -197,16 +222,22 @@ static void host_respond(struct oar_request *r)
     oar_conn_respond(r->conn, r);
 }
 
-static void host_respond_elsewhere(struct oar_thread *t, struct oar_request *r)
+static bool host_respond_elsewhere(struct oar_thread *t, struct oar_request *r)
 {
     struct oar_request *top = atomic_load_explicit(&t->done, memory_order_relaxed);
+    if (OAR_UNLIKELY(t->worker->draining == OAR_FORKED)) {
+        oar_forked_end();
+    }
     do {
         r->done_next = top;
     } while (!atomic_compare_exchange_weak_explicit(&t->done, &top, r, memory_order_release,
                                                     memory_order_relaxed));
-    if (!top) {
-        oar_thread_wake(t);
-    }
+    return !top;
+}
+
+static void host_nudge(struct oar_thread *t)
+{
+    oar_poll_nudge(&t->poll);
 }
 
 static void host_hold(struct oar_thread *t, int change)
@@ -227,7 +258,7 @@ static void host_retire(struct oar_thread *t)
 
 void oar_thread_driven_here(struct oar_thread *t)
 {
-    t->self = pthread_self();
+    oar_poll_driven_here(&t->poll);
     t->entered = false;
 }
 
@@ -241,6 +272,12 @@ void oar_thread_taken(struct oar_thread *t, void *app_state)
 static struct oar_driver *host_driver(struct oar_thread *t)
 {
     return &t->driver;
+}
+
+static struct oar_exchange *host_exchange(struct oar_request *r)
+{
+    struct oar_exchange *x = oar_exchange_of(r);
+    return x ? oar_exchange_share(x) : NULL;
 }
 
 static struct oar_slot *host_slot(struct oar_thread *t)
@@ -262,13 +299,16 @@ const struct oar_host oar_host = {
     .wake = oar_thread_wake,
     .respond = host_respond,
     .respond_elsewhere = host_respond_elsewhere,
-    .exchange = oar_exchange_open,
+    .nudge = host_nudge,
+    .exchange = host_exchange,
     .share = oar_exchange_share,
     .drop = oar_exchange_drop,
     .take_body = oar_exchange_take_body,
     .write = oar_exchange_write,
+    .park = oar_exchange_park,
     .end = oar_exchange_end,
     .is_gone = oar_exchange_is_gone,
+    .has_left = oar_exchange_has_left,
     .arm = oar_exchange_arm,
     .disarm = oar_exchange_disarm,
     .stopping = host_stopping,

@@ -37,7 +37,7 @@ void oar_timing_called(const struct oar_thread *t, struct oar_request *r)
     struct oar_timing *time = r->timing;
     uint64_t attach_ns = OAR_GET_NOW(t->slot->attach_ns);
     time->called_ns = oar_now_ns();
-    time->gil_ns = attach_ns - time->attach_ns;
+    time->gil_ns += attach_ns - time->attach_ns; /* called again once the batch has entered */
     time->attach_ns = attach_ns;
     time->collect_ns = OAR_GET_NOW(t->slot->gc_ns);
     time->queue_ns = time->called_ns - time->read_ns;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A worker process from birth to exit: open the bridge, start the application, start the threads,
+ * A worker process from birth to exit: start the watchdog, open the bridge, start the application, start the threads,
  * say ready, serve, stop. Thread 0 is the process's main thread, where Python's signal handlers
  * run. Process: worker (and, for oar_loader_run, the loader). Owns the threads' memory for the life
  * of the process. Never returns to the master's code: the caller passes the result to _exit. */
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "oarlock/control.h"
 #include "worker/thread.h"
 #include "worker/timing.h"
 #include "worker/watchdog.h"
@@ -46,7 +47,6 @@ static enum oar_status begin(struct oar_thread *t, struct oar_err *err)
     }
     enum oar_status status = t->worker->app->thread_start(t, t->index, &t->app_state, err);
     t->home_state = t->app_state;
-    t->self = pthread_self();
     if (status == OAR_OK) {
         oar_accept_start(t);
         OAR_SET(t->slot->state, OAR_SLOT_SERVING);
@@ -97,17 +97,20 @@ static enum oar_status start_others(struct oar_worker *w, pthread_t *ids, struct
 static enum oar_status serve(struct oar_worker *w, const struct oar_worker_args *args,
                              pthread_t *ids, struct oar_err *err)
 {
+    w->threads = calloc((size_t)w->n_threads, sizeof *w->threads);
+    if (!w->threads) {
+        return oar_err_set(err, "no memory for %d threads", w->n_threads);
+    }
     for (int i = 0; i < w->n_threads; i++) {
         oar_thread_init(&w->threads[i], w, i);
     }
     uint32_t most = (uint32_t)(w->config->pool_threads ? w->config->pool_threads : OAR_POOL_AUTO);
-    if (oar_watchdog_start(w, args, err) != OAR_OK ||
-        oar_relay_start(&w->relay, w, most, err) != OAR_OK || start_others(w, ids, err) != OAR_OK ||
+    w->up = 1;
+    if (oar_relay_start(&w->relay, w, most, err) != OAR_OK || start_others(w, ids, err) != OAR_OK ||
         begin(&w->threads[0], err) != OAR_OK) {
         return OAR_ERR;
     }
-    char ready = OAR_MSG_READY;
-    if (write(args->control_fd, &ready, 1) != 1) {
+    if (oar_control_send(args->control_fd, OAR_MSG_READY, 0) != OAR_OK) {
         return oar_err_set(err, "cannot tell the master: %s", strerror(errno));
     }
     w->app->thread_run(w->threads[0].home_state);
@@ -140,9 +143,14 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
                             .index = args->index,
                             .forwarded = oar_config_forwarded(args->config),
                             .timing = (enum oar_server_timing_choice)args->config->server_timing,
-                            .n_threads = (int)args->shm->n_threads};
+                            .n_slots = args->n_workers * args->n_threads,
+                            .n_threads = (int)args->n_threads};
+    oar_shm_protect(args->shm);
     enum oar_status status =
         oar_networks_parse(args->config->trusted_proxies, "--trusted-proxies", &w.trusted, &err);
+    if (status == OAR_OK) {
+        status = oar_watchdog_start(&w, args, &err);
+    }
     if (status == OAR_OK) {
         status = oar_bridge_open(args->config, &bridge, &err);
     }
@@ -153,9 +161,7 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
         bridge.args.cpu_count = cpu_count;
         bridge.args.n_threads = w.n_threads;
         bridge.args.live = oar_shm_routes(args->shm);
-        w.threads = calloc((size_t)w.n_threads, sizeof *w.threads);
-        status = w.threads ? w.app->start(&bridge.args, &err)
-                           : oar_err_set(&err, "no memory for threads");
+        status = w.app->start(&bridge.args, &err);
     }
     if (status == OAR_OK) {
         status = serve(&w, args, ids, &err);
@@ -209,6 +215,7 @@ int oar_loader_run(const struct oar_config *config, const struct oar_bridge *fou
         write_all(fd, "E", 1);
         write_all(fd, manifest ? manifest : err.text, strlen(manifest ? manifest : err.text));
     }
+    write_all(fd, &(char){OAR_LOADER_END}, 1);
     free(manifest);
     return status == OAR_OK ? OAR_EXIT_OK : OAR_EXIT_START;
 }

@@ -14,6 +14,11 @@ def hello():
     return {"message": "hello"}
 
 
+@app.get("/pool", blocking=True)
+def pool():
+    return {"message": "hello"}
+
+
 @app.get("/auto")
 def auto():
     return {"message": "hello"}

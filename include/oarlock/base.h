@@ -29,6 +29,8 @@ struct oar_slice {
 #define OAR_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define OAR_LIKELY(x) __builtin_expect(!!(x), 1)
 #define OAR_UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Rare, and never inlined: it would cost its caller registers and stack. */
+#define OAR_COLD __attribute__((cold, noinline))
 
 static inline bool oar_slice_eq(struct oar_slice a, struct oar_slice b)
 {

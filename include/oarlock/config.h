@@ -35,6 +35,8 @@
            "threads in each worker for `def` handlers that may block; auto: 4 a core, 40 if they wait")   \
     OPTION(INT, pool_queue, "pool-queue", "1024", 1, 1000000, "N", "Processes",                    \
            "calls that may wait for a pool thread in each worker; more are answered 503")          \
+    OPTION(INT, restart_limit, "restart-limit", "10", 0, 1000000, "N", "Processes",                \
+           "failed starts of a worker in a row, while none serves, that end the server; 0: no end") \
     OPTION(TIME, blocking_threshold, "blocking-threshold", "1ms", 0, 3600, "TIME", "Processes",    \
            "a `def` that took longer goes to the pool; always under a quarter: to the event loop; 0: pool") \
     OPTION(TIME, switch_interval, "switch-interval", "1ms", 0, 1, "TIME", "Processes",             \
@@ -59,21 +61,23 @@
     OPTION(FLAG, stub, "stub", "", 0, 0, "", "Application",                                        \
            "serve GET /hello from C, with no Python in any process: the ceiling for benchmarks")   \
     OPTION(TIME, load_timeout, "load-timeout", "60s", 0, 86400, "TIME", "Deadlines",               \
-           "time for importing the application, in the loader and in each worker")                 \
+           "time for importing the application, in the loader and in each worker; 0: no limit")     \
     OPTION(TIME, head_timeout, "head-timeout", "20s", 0, 86400, "TIME", "Deadlines",               \
-           "time for a request's head, from its first byte to its last")                           \
+           "time for a request's head, from its first byte to its last; 0: no limit")               \
     OPTION(TIME, body_timeout, "body-timeout", "60s", 0, 86400, "TIME", "Deadlines",               \
-           "time for a request's body, from the end of its head; longer while it keeps --min-rate") \
+           "time for a request's body, from the end of its head; longer while it keeps --min-rate; 0: no limit") \
     OPTION(TIME, handler_timeout, "handler-timeout", "0", 0, 86400, "TIME", "Deadlines",           \
            "time until a handler has its response; then 504, and the handler is cancelled; 0: no limit") \
     OPTION(TIME, write_timeout, "write-timeout", "60s", 0, 86400, "TIME", "Deadlines",             \
-           "time in which the client must take a response; longer while it keeps --min-rate")      \
+           "time in which the client must take a response; longer while it keeps --min-rate; 0: no limit") \
     OPTION(SIZE, min_rate, "min-rate", "1k", 0, (int64_t)1 << 30, "SIZE", "Deadlines",             \
            "bytes a second, over a --body-timeout or --write-timeout, that renew it; 0: never")    \
     OPTION(TIME, keep_alive, "keep-alive", "75s", 0, 86400, "TIME", "Deadlines",                   \
-           "time that a connection may be idle between requests")                                  \
+           "time that a connection may be idle between requests; 0: closed behind each response")   \
     OPTION(TIME, graceful_timeout, "graceful-timeout", "20s", 0, 86400, "TIME", "Deadlines",       \
-           "time for requests in progress when the server stops; then they are cut")               \
+           "time for requests in progress when the server stops; then they are cut; 0: at once")    \
+    OPTION(TIME, drain_delay, "drain-delay", "0", 0, 3600, "TIME", "Deadlines",                    \
+           "time after SIGTERM in which new connections are still served, for load balancers")     \
     OPTION(SIZE, max_head, "max-head", "16k", 256, 1 << 20, "SIZE", "Limits",                      \
            "bytes of a request's head; more is answered 431")                                      \
     OPTION(INT, max_fields, "max-fields", "100", 1, OAR_MAX_FIELDS, "N", "Limits",                 \
@@ -138,6 +142,8 @@ struct oar_forwarding {
 };
 /* What --proxy-headers and --proxy-fields say. */
 struct oar_forwarding oar_config_forwarded(const struct oar_config *cfg);
+/* Logs a warning for each deadline that is switched off with 0 and that protects the server. */
+void oar_config_warn(const struct oar_config *cfg);
 /* Writes --help, or the Markdown of docs/options.md, to the descriptor. */
 void oar_config_help(int fd);
 void oar_config_markdown(int fd);

@@ -56,7 +56,8 @@
     LIMIT(IN_FLIGHT, 503, "9110 15.6.4", "more requests are in progress than --max-in-flight")     \
     LIMIT(BUFFERED, 503, "9110 15.6.4", "the bodies in this worker are more than --max-buffered")  \
     LIMIT(MEMORY, 503, "9110 15.6.4", "no memory for the request")                                 \
-    LIMIT(PROXY_HEADER, 0, "proxy-protocol 2", "no PROXY header from a trusted proxy")
+    LIMIT(PROXY_HEADER, 0, "proxy-protocol 2", "no PROXY header from a trusted proxy")             \
+    LIMIT(EVICTED, 0, "9112 9.5", "an idle connection made room for a new one at --max-connections")
 /* clang-format on */
 
 enum oar_rule {

@@ -13,7 +13,11 @@
 #include "oarlock/rules.h"
 
 #define OAR_SHM_MAGIC 0x64726f6273726c6fULL
-#define OAR_SHM_VERSION 4
+#define OAR_SHM_VERSION 5
+/* Bytes before the first slot's part: a page by itself on every machine, which workers cannot write.
+ * What lies where is known from constants and from what a process was born with; nobody computes an
+ * address or a loop's end from what is in memory that workers can write. */
+#define OAR_SHM_HEADER 65536
 
 enum oar_slot_state {
     OAR_SLOT_EMPTY,    /* no thread: writer master */
@@ -24,11 +28,11 @@ enum oar_slot_state {
 };
 
 enum oar_phase {
-    OAR_PHASE_WAIT,
-    OAR_PHASE_READ,
-    OAR_PHASE_GIL,
+    OAR_PHASE_WAIT,  /* for events, and what needs no interpreter */
+    OAR_PHASE_TASKS, /* the application's loop runs: tasks, callbacks */
+    OAR_PHASE_GIL,   /* waits for the interpreter */
     OAR_PHASE_HANDLER,
-    OAR_PHASE_WRITE
+    OAR_PHASE_WRITE,
 };
 
 struct oar_slot {
@@ -39,8 +43,10 @@ struct oar_slot {
     _Atomic uint32_t connections; /* open now: accept.c's fair share reads those of all slots */
     _Atomic uint32_t phase;       /* enum oar_phase */
     _Atomic uint32_t route;       /* index + 1 of the route whose handler runs inline; 0: none */
-    _Atomic uint64_t phase_since; /* CLOCK_MONOTONIC, ns */
-    char pad0[OAR_CACHE_LINE - 32];
+    _Atomic uint64_t phase_since; /* CLOCK_MONOTONIC, ns: the thread's last sign of life */
+    _Atomic uint64_t turns; /* grows with each handler called and each return to the application's
+                               loop: the watchdog sees by it who stays where */
+    char pad0[OAR_CACHE_LINE - 40];
     /* second and third line: counters since the slot's start. Writer: the thread */
     _Atomic uint64_t accepted;
     _Atomic uint64_t requests;
@@ -78,6 +84,7 @@ _Static_assert(sizeof(struct oar_route_live) == 16, "format");
 #define OAR_PLACE_DEMOTED 2u /* added for each demotion, up to OAR_PLACE_MOST times */
 #define OAR_PLACE_MOST 6u
 
+/* Written by the master before the first fork. For those who find the memory under /proc. */
 struct oar_shm {
     uint64_t magic;
     uint32_t version, size;
@@ -86,9 +93,13 @@ struct oar_shm {
     uint32_t slots_off, slot_size;
     int32_t master_pid;
     uint32_t routes_off; /* OAR_MAX_ROUTES + 1 of struct oar_route_live */
-    char pad[OAR_CACHE_LINE - 40];
+    char pad[OAR_SHM_HEADER - 40];
 };
-_Static_assert(sizeof(struct oar_shm) == OAR_CACHE_LINE, "format");
+_Static_assert(sizeof(struct oar_shm) == OAR_SHM_HEADER, "format");
+#define OAR_SHM_ROUTES_OFF OAR_SHM_HEADER
+#define OAR_SHM_SLOTS_OFF \
+    (OAR_SHM_ROUTES_OFF + \
+     OAR_ALIGN((OAR_MAX_ROUTES + 1) * sizeof(struct oar_route_live), OAR_CACHE_LINE))
 
 size_t oar_shm_size(uint32_t n_workers, uint32_t n_threads);
 /* Maps fresh zeroed shared memory, inherited over fork. Its descriptor stays open: that is how
@@ -98,14 +109,17 @@ size_t oar_shm_size(uint32_t n_workers, uint32_t n_threads);
 enum oar_status oar_shm_create(struct oar_shm **out, uint32_t n_workers, uint32_t n_threads,
                                struct oar_err *err);
 
+/* In a worker: the header is read-only from now on. */
+void oar_shm_protect(struct oar_shm *shm);
+
 static inline struct oar_slot *oar_shm_slot(struct oar_shm *shm, uint32_t i)
 {
-    return (struct oar_slot *)(void *)((char *)shm + shm->slots_off) + i;
+    return (struct oar_slot *)(void *)((char *)shm + OAR_SHM_SLOTS_OFF) + i;
 }
 
 static inline struct oar_route_live *oar_shm_routes(struct oar_shm *shm)
 {
-    return (struct oar_route_live *)(void *)((char *)shm + shm->routes_off);
+    return (struct oar_route_live *)(void *)((char *)shm + OAR_SHM_ROUTES_OFF);
 }
 
 #define OAR_SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)

@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * What master and worker say to each other, and what a worker is born with. */
+ * What a worker is born with, and how it ends. What it and the master say meanwhile: control.h. */
 #ifndef OARLOCK_WORKER_SLOT_H
 #define OARLOCK_WORKER_SLOT_H
 
 #include "oarlock/config.h"
 #include "oarlock/shm.h"
-
-/* One byte each on the control socket. Worker to master: */
-#define OAR_MSG_READY 'R'
-/* Master to worker: */
-#define OAR_MSG_STOP 'S' /* accept no more, finish what is there, exit 0 */
 
 /* Exit statuses of a worker. */
 enum oar_worker_exit {
@@ -23,6 +18,7 @@ enum oar_worker_exit {
 struct oar_worker_args {
     const struct oar_config *config;
     struct oar_shm *shm;
+    uint32_t n_workers, n_threads; /* the scoreboard has slots for so many */
     const void *routes;
     const int *listeners;
     int n_listeners;
@@ -34,7 +30,9 @@ struct oar_worker_args {
 /* main.c gives these to the master: it knows both sides. They run in a forked child and return the
  * child's exit status. */
 typedef int (*oar_worker_entry)(const struct oar_worker_args *args);
-/* Writes the manifest, or 'E' and a message, to `fd`. */
+/* Writes the manifest, or 'E' and a message, and OAR_LOADER_END to `fd`. The end of the pipe says
+ * nothing: processes that the application has forked while it was imported hold it too. */
+#define OAR_LOADER_END '\0'
 typedef int (*oar_loader_entry)(const struct oar_config *config, int fd);
 
 #endif

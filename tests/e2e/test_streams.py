@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import struct
+import time
 
 import pytest
 from conftest import APPS, SLOWER, Server, run_and_fail, start, wait_until
@@ -347,18 +348,38 @@ def test_a_handler_is_cancelled_where_the_route_says_so(streams):
     assert "CancelledError" not in streams.log
 
 
-@pytest.mark.parametrize("path", ["/wait/half", "/cancel/half"])
-def test_half_a_close_is_no_disconnect(streams, path):
+def test_a_handler_knows_of_a_fin_and_its_answer_is_still_written(streams):
+    """What most clients send when they leave; one that has closed one half only still reads."""
     with streams.connect() as s:
-        seen = events(streams).count("half runs")
-        s.sendall(head("GET", path))
-        wait_until(lambda: events(streams).count("half runs") == seen + 1)
+        s.sendall(head("GET", "/wait/fin"))
+        happens(streams, "fin runs")
         s.shutdown(socket.SHUT_WR)
-        streams.get("/open/half")
+        wait_until(lambda: streams.get("/open/fin"))
         got = read_all(s)
     assert got.startswith(b"HTTP/1.1 200 OK")
-    assert "half cancelled" not in events(streams)
-    assert "half disconnected True True" not in events(streams)
+    happens(streams, "fin disconnected True True")
+
+
+@pytest.mark.parametrize("when", ["running", "before"])
+def test_a_fin_cancels_where_the_route_says_so(streams, when):
+    with streams.connect() as s:
+        s.sendall(head("GET", f"/cancel/fin-{when}"))
+        if when == "running":
+            happens(streams, f"fin-{when} runs")
+        s.shutdown(socket.SHUT_WR)
+        happens(streams, f"fin-{when} cancelled")
+    assert "CancelledError" not in streams.log
+
+
+def test_a_fin_behind_bytes_that_are_not_read_is_seen(streams):
+    """The input block is full of pipelined requests, so the socket is not read; the FIN is behind them."""
+    with streams.connect() as s:
+        s.sendall(head("GET", "/cancel/far") + head("GET", "/open/nobody") * 2000)
+        happens(streams, "far runs")
+        s.shutdown(socket.SHUT_WR)
+        began = time.monotonic()
+        happens(streams, "far cancelled")
+        assert time.monotonic() - began < 2
 
 
 def test_a_unix_socket_knows_a_whole_close(serve, python, tmp_path):

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -151,6 +153,139 @@ def test_graceful_timeout_cuts(python, serve):
     assert "--graceful-timeout (0.5 s) is over" in server.log
 
 
+def closes(s: socket.socket) -> bool:
+    """Did the server end the connection (and not merely leave it without an answer)?"""
+    s.settimeout(5 * SLOWER)
+    with contextlib.suppress(ConnectionResetError):
+        return s.recv(4096) == b""
+    return True
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_connection_made_during_a_stop_is_refused(python, serve, tmp_path, workers):
+    """It was completed by the kernel, and nobody looked at it until the last worker had ended."""
+    path = str(tmp_path / "s")
+    server = serve(
+        "full:app", "--app-dir", str(APPS), "--python", python, "--workers", str(workers), "--bind", f"unix:{path}"
+    )
+    with server.connect() as busy, server.connect() as stuck:
+        busy.sendall(b"GET /wait/1800 HTTP/1.1\r\nHost: a\r\n\r\n")
+        if workers > 1:
+            stuck.sendall(b"GET /stuck/1500 HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.3)  # the requests are on their way
+        server.workers()
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refused(server.port), 1 * SLOWER)
+        assert not os.path.exists(path)
+        with socket.create_server(("127.0.0.1", server.port)) as successor:  # it can bind while the old one drains
+            successor.listen()
+            assert server.process.poll() is None
+        assert b'"waited":1800' in busy.recv(4096)
+        assert server.process.wait(20) == 0
+
+
+def refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except OSError:
+        return True
+    return False
+
+
+def test_nobody_hangs_who_connects_during_a_stop(python, serve):
+    """Connections at a rate of 300/s while the server stops: answered, refused, or ended; never silent."""
+    server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "2")
+    with server.connect() as busy, OpenLoad(server.port, rate=300, path="/async") as load:
+        busy.sendall(b"GET /wait/1500 HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_until(lambda: len(load.waited) > 50)
+        assert server.stop() == 0
+        seen = len(load.waited)
+        wait_until(lambda: len(load.waited) > seen + 50)
+    assert max(load.waited) < 1 * SLOWER, max(load.waited)
+    cut = [f for f in load.failed if not f.startswith("before connecting: ConnectionRefused")]
+    assert len(cut) <= 20 * SLOWER, cut  # between the last sweep and the close: documented
+
+
+def test_drain_delay_serves_new_clients_first(python, serve):
+    server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--drain-delay", "700ms")
+    began = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "--drain-delay" in server.log)
+    while time.monotonic() - began < 0.5:
+        assert server.get("/").status_code == 200
+    assert server.process.wait(10) == 0
+    assert time.monotonic() - began >= 0.7
+
+
+def test_a_worker_that_does_not_finish_is_replaced_in_time(python, serve):
+    """One open stream, and a worker that had been told to leave was never replaced."""
+    server = serve(
+        "full:app", "--app-dir", str(APPS), "--python", python, "--workers", "2", "--graceful-timeout", "500ms"
+    )
+    old = server.workers()
+    with server.connect() as s:
+        s.sendall(b"GET /wait/60000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.2)
+        for pid in old:
+            os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: len(server.workers()) == 2 and not set(old) & set(server.workers()))
+        assert closes(s)
+    assert server.log.count("is not done within --graceful-timeout (0.5 s)") == 1
+    assert wait_until(lambda: _try(server)).status_code == 200
+
+
+def test_a_crash_loop_ends_the_server_with_a_status_that_says_so(python, serve, tmp_path):
+    module = tmp_path / "changes.py"
+    module.write_text("from oarlock import App\napp = App()\n@app.get('/')\ndef root():\n    return 1\n")
+    arguments = ["changes:app", "--app-dir", str(tmp_path), "--python", python, "--restart-limit", "3"]
+    server = serve(*arguments, "--workers", "2")
+    module.write_text("raise RuntimeError('it does not load any more')\n")
+    first, second = server.workers()
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: "the others serve without it" in server.log)
+    assert server.get("/").json() == 1
+    os.kill(second, signal.SIGKILL)
+    assert server.process.wait(30 * SLOWER) == 3
+    assert "no worker serves, and none can be started" in server.log
+    assert "it does not load any more" in server.log
+
+
+def test_signals_to_every_process_do_what_they_do_to_the_master(python, serve):
+    """systemd's KillMode=control-group, `systemctl kill`, and a name given to pkill reach all processes."""
+    server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "2")
+    workers = server.workers()
+    with server.connect() as s:
+        for sig in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
+            for pid in [*workers, server.pid]:
+                os.kill(pid, sig)
+            s.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b"200 OK" in s.recv(4096)
+        for said in ("status: worker 1", "SIGUSR2: this version", "SIGHUP: this version", "SIGTTIN: this version"):
+            wait_until(lambda said=said: said in server.log)
+        assert server.workers() == workers
+        s.sendall(b"GET /wait/500 HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.1)  # the request is on its way
+        for pid in [*workers, server.pid]:
+            os.kill(pid, signal.SIGQUIT)
+        assert b'"waited":500' in s.recv(4096)
+    assert server.process.wait(20) == 0
+    assert "killed by signal" not in server.log
+
+
+def test_sigterm_to_every_process_is_one_graceful_stop(python, serve):
+    server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "2", "--drain-delay", "1500ms")
+    with server.connect() as s:
+        s.sendall(b"GET /wait/2000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.2)
+        for pid in [server.pid, *server.workers()]:
+            os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: "--drain-delay" in server.log)
+        assert server.get("/").status_code == 200
+        assert b'"waited":2000' in s.recv(4096)
+    assert server.process.wait(20) == 0
+    assert "exited" not in server.log
+
+
 def test_second_signal_cuts_at_once(python, serve):
     server = serve("full:app", "--app-dir", str(APPS), "--python", python)
     with server.connect() as s:
@@ -173,6 +308,88 @@ def test_sigterm_to_a_worker_is_graceful(python, serve):
     wait_until(lambda: server.workers() and worker not in server.workers())
 
 
+def test_a_worker_that_cannot_be_started_is_tried_again(python, serve):
+    """A lack of descriptors in the master: what fails while actions are obeyed is decided afterwards."""
+    server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "3")
+    old = server.workers()
+    limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: server.log.count("cannot make a control socket") >= 6)
+    assert server.process.poll() is None
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
+    wait_until(lambda: len(server.workers()) == 3)
+    wait_until(lambda: _try(server))
+    assert server.stop() == 0
+
+
+CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+/* The time of day, moved by as many seconds as the file $CLOCK_STEP is long. */
+static time_t step(void)
+{
+    const char *path = getenv("CLOCK_STEP");
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    time_t n = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+    if (fd >= 0) close(fd);
+    return n;
+}
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int rc = real(id, ts);
+    if (id == CLOCK_REALTIME) ts->tv_sec += step();
+    return rc;
+}
+int gettimeofday(struct timeval *restrict tv, void *restrict zone)
+{
+    struct timespec ts;
+    (void)zone;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    tv->tv_sec = ts.tv_sec;
+    tv->tv_usec = ts.tv_nsec / 1000;
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def clock(tmp_path_factory):
+    """Environment of a server whose time of day the test sets: by the length of a file, in seconds."""
+    folder = tmp_path_factory.mktemp("clock")
+    (folder / "clock.c").write_text(CLOCK)
+    subprocess.run(["cc", "-shared", "-fPIC", folder / "clock.c", "-o", folder / "clock.so", "-ldl"], check=True)
+    (folder / "step").touch()
+    return {"LD_PRELOAD": str(folder / "clock.so"), "CLOCK_STEP": str(folder / "step")}
+
+
+@pytest.mark.skipif(SLOWER > 1, reason="the sanitizer's runtime must be the first library")
+@pytest.mark.parametrize("hours", [(0, 1), (1, 0)], ids=["forward", "back"])
+def test_a_step_of_the_clock_changes_no_deadline(serve, clock, hours):
+    before, after = hours
+    os.truncate(clock["CLOCK_STEP"], before * 3600)
+    arguments = ["full:app", "--app-dir", str(APPS), "--workers", "1", "--graceful-timeout", "1500ms"]
+    server = serve(*arguments, env=clock)
+    with server.connect() as s:
+        s.sendall(b"GET /block/60000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.2)  # the request is on its way
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "SIGTERM" in server.log)
+        os.truncate(clock["CLOCK_STEP"], after * 3600)
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGUSR1)  # the master looks at its clock and sets its timer
+        assert server.process.wait(20) == 0
+        assert 1.2 < time.monotonic() - began < 5
+
+
 def test_queued_connections_are_served_at_the_stop(python, serve):
     server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "1", "--threads", "1")
     with contextlib.ExitStack() as stack:
@@ -191,8 +408,6 @@ def test_descriptors_run_out(python, serve):
     server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "1", "--threads", "1")
     (worker,) = server.workers()
     used = len(os.listdir(f"/proc/{worker}/fd"))
-    import resource
-
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (used + 10, used + 10))
     with server.connect() as first:
         first.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -33,6 +33,7 @@ struct oar_py_handler {
     _Atomic uint8_t *place; /* in_pool unless it says OAR_PLACE_INLINE; NULL: pinned */
     _Atomic uint32_t quick; /* calls in a row that were */
     bool wants_request;     /* a parameter is the Request */
+    _Atomic bool brief;     /* its last call in the pool was over at once */
 };
 
 /* Process-wide; written before any other thread attaches, then read-only. */
@@ -75,15 +76,16 @@ extern struct oar_py_process oar_py;
 struct oar_py_thread {
     struct oar_thread
         *host; /* NULL in the pool, and inside a `def` that runs on a driving thread */
-    struct oar_thread *home;     /* host; in the pool that of the job's loop */
-    struct oar_py_thread *owner; /* the loop's own thread, this one or the one a spare drives for */
-    struct oar_driver *driver;   /* of the loop; NULL in the pool */
-    uint64_t inside;             /* what oar_driver_enter gave */
-    bool is_inside;              /* a `def` runs on this driving thread */
-    bool protected;              /* it has entered: the loop may be taken over */
-    bool lost;                   /* it was */
-    bool hides_loop;             /* asyncio sees no running loop here, though there is one */
-    bool failed;                 /* its last response was for an exception, and a 5xx */
+    struct oar_thread *home;      /* host; in the pool that of the job's loop */
+    struct oar_py_thread *owner;  /* the loop's own thread: this one, or that a spare drives for */
+    struct oar_py_thread *caller; /* borrowed: in the pool the loop's own thread that called */
+    struct oar_driver *driver;    /* of the loop; NULL in the pool */
+    uint64_t inside;              /* what oar_driver_enter gave */
+    bool is_inside;               /* a `def` runs on this driving thread */
+    bool protected;               /* it has entered: the loop may be taken over */
+    bool lost;                    /* it was */
+    bool hides_loop;              /* asyncio sees no running loop here, though there is one */
+    bool failed;                  /* its last response was for an exception, and a 5xx */
     bool is_spare;
     PyThreadState *state;
     PyObject *loop;           /* owned: the asyncio loop; NULL in the pool */
@@ -92,13 +94,14 @@ struct oar_py_thread {
     PyObject *lifespan_state; /* owned: dict; request.state begins as a copy */
     bool serves;              /* the loop runs to serve: it is told when the worker has drained */
     struct oar_buf out;       /* body, then header lines, of the response being made */
-    struct oar_py_pump pump;  /* in the pool: to run once the response's head is sent */
+    struct oar_py_pump *pump; /* in the pool: to run once the response's head is sent */
     struct oar_py_step *step; /* the first step that is running; NULL: none */
     uint8_t *needs;           /* owned, by handler: how regularly it has needed a task of late */
     struct shard *tasks;      /* py_tasks.c's; NULL in the pool */
     uint64_t timers_seen;     /* of the loop, when it began to wait */
     bool asked;               /* somebody wanted to know the current task */
     bool in_batch;            /* handlers are being called */
+    uint64_t woken_ns, taken_ns; /* in the pool: when it was called, when it took its job */
     int index;
 };
 /* The event-loop thread that this is; NULL elsewhere. */
@@ -118,17 +121,18 @@ int oar_py_handlers_load(PyObject *specs);
 
 /* py_call.c */
 enum oar_call oar_py_call(void *thread, struct oar_request *r);
-/* Calls the handler in a context of its own and completes r->response, errors included. Any thread.
- */
+enum oar_call oar_py_hand_over(void *thread, struct oar_request *r); /* detached */
+/* Calls the handler in a context of its own; completes r->response, errors included. Any thread. */
 void oar_py_run(struct oar_py_thread *t, struct oar_request *r);
 /* Leaves an entered context. Keeps the exception that is set. */
 void oar_py_leave_context(PyObject *context);
-/* New reference: what the handler returned. */
+/* What the handler returned. New reference. */
 PyObject *oar_py_invoke(const struct oar_py_thread *t, const struct oar_py_handler *h,
                         struct oar_request *r);
 
 /* py_attach.c: takes the interpreter for a loop's thread, and accounts for the wait. */
 void oar_py_attach(struct oar_py_thread *t);
+extern _Atomic int oar_py_loops_wait; /* how many do; 0 without the GIL */
 /* Accounts for the interpreter's collections from now on. -1: exception set. */
 int oar_py_watch_collections(void);
 

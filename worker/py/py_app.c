@@ -282,6 +282,8 @@ const struct oar_app *oar_bridge(uint32_t abi)
         .thread_run = py_thread_run,
         .thread_stop = py_thread_stop,
         .stop = py_stop,
+        .hand_over = oar_py_hand_over,
+        .handed = oar_py_handed,
         .enter = py_enter,
         .call = oar_py_call,
         .notify = oar_py_notify,

@@ -7,6 +7,7 @@
 
 #include "shared/clock.h"
 
+_Atomic int oar_py_loops_wait;
 static const uint64_t LONG_NS = 10 * 1000 * 1000; /* two of Python's own switch intervals */
 
 static void keep_longest(_Atomic uint64_t *longest, uint64_t ns)
@@ -30,7 +31,13 @@ void oar_py_attach(struct oar_py_thread *t)
 {
     struct oar_slot *slot = oar_py.args->host->slot(t->host);
     uint64_t before = oar_now_ns();
+#ifndef Py_GIL_DISABLED /* the pool's threads let go between two jobs */
+    atomic_fetch_add_explicit(&oar_py_loops_wait, 1, memory_order_relaxed);
     PyEval_RestoreThread(t->state);
+    atomic_fetch_sub_explicit(&oar_py_loops_wait, 1, memory_order_relaxed);
+#else
+    PyEval_RestoreThread(t->state);
+#endif
     uint64_t ns = oar_now_ns() - before;
     OAR_ADD(slot->attach_count, 1);
     OAR_ADD(slot->attach_ns, ns);
@@ -38,6 +45,18 @@ void oar_py_attach(struct oar_py_thread *t)
         keep_longest(&slot->attach_longest_ns, ns);
         blame(ns);
     }
+}
+
+void oar_py_set_switch_interval(void)
+{
+    double seconds = oar_py.args->config->switch_interval;
+    PyObject *sys = seconds > 0 ? PyImport_ImportModule("sys") : NULL;
+    PyObject *none = sys ? PyObject_CallMethod(sys, "setswitchinterval", "d", seconds) : NULL;
+    if (seconds > 0 && !none) {
+        PyErr_WriteUnraisable(sys);
+    }
+    Py_XDECREF(none);
+    Py_XDECREF(sys);
 }
 
 /* gc.callbacks calls it with the interpreter held, or the world stopped: never two at once. */

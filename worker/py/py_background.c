@@ -96,23 +96,17 @@ static PyObject *has_pool(PyObject *module, PyObject *unused)
 
 static PyObject *submit(PyObject *module, PyObject *args)
 {
-    struct oar_py_job job = {.from = oar_py_here ? oar_py_here->owner : NULL};
+    PyObject *call;
+    PyObject *deliver; /* both borrowed */
     (void)module;
-    if (!PyArg_ParseTuple(args, "OO", &job.call, &job.deliver)) {
+    if (!PyArg_ParseTuple(args, "OO", &call, &deliver)) {
         return NULL;
     }
     if (!oar_py_here) {
         PyErr_SetString(PyExc_RuntimeError, "the pool belongs to a server's event loops");
         return NULL;
     }
-    Py_INCREF(job.call);
-    Py_INCREF(job.deliver);
-    bool room = oar_py_pool_submit(oar_py_here, &job);
-    if (!room) {
-        Py_DECREF(job.call);
-        Py_DECREF(job.deliver);
-    }
-    return PyBool_FromLong(room);
+    return oar_py_job_call(oar_py_here, call, deliver) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *gil_is_on(PyObject *module, PyObject *unused)
@@ -151,8 +145,8 @@ PyMethodDef oar_py_server_methods[] = {
     {"log", server_log, METH_VARARGS, "log(level, text, /)\n--\n\nLines for the server's log."},
     {"has_pool", has_pool, METH_NOARGS, "has_pool()\n--\n\nIs this an event loop of a server?"},
     {"submit", submit, METH_VARARGS,
-     "submit(call, deliver, /)\n--\n\nCall it in the pool, then deliver(result, exception). False: the "
-     "queue is full."},
+     "submit(call, deliver, /)\n--\n\nCall it in the pool, in its turn; then deliver(result, "
+     "exception)."},
     {"gil_is_on", gil_is_on, METH_NOARGS, "gil_is_on()\n--\n\nAn extension has turned it on."},
     {"home_waits", oar_py_spare_home_waits, METH_NOARGS,
      "home_waits()\n--\n\nIs a spare thread to give the event loop back to its own thread?"},

@@ -129,37 +129,53 @@ static enum oar_call start_async(struct oar_py_thread *t, struct oar_request *r,
     return call;
 }
 
+/* A parameter is the request: its exchange is made here, on the loop's thread, so that the handler
+ * knows of a client that leaves while it waits for the pool. */
+static void make_exchange(struct oar_request *r)
+{
+    struct oar_exchange *x = oar_py.args->host->exchange(r);
+    if (x) {
+        oar_py.args->host->drop(x);
+    }
+}
+
 /* A `def` on the driving thread: pinned there, or quick; and somebody is there to take the loop over.
  * Without the relay (--blocking-threshold 0) a pinned one runs here unprotected. */
 static bool runs_here(const struct oar_py_thread *t, const struct oar_py_handler *h)
 {
-    bool wanted = !h->is_async && (!h->in_pool || (h->place && oar_py_place_here(h)));
+    bool wanted = !h->in_pool || (h->place && oar_py_place_here(h));
     return wanted && (oar_driver_may_enter(t->driver) || (!h->in_pool && !t->driver->signs));
+}
+
+/* Needs no interpreter. */
+enum oar_call oar_py_hand_over(void *thread, struct oar_request *r)
+{
+    const struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
+    if (h->is_async || runs_here(thread, h)) {
+        return OAR_CALL_INSIDE;
+    }
+    if (h->wants_request) {
+        make_exchange(r);
+    }
+    if (oar_py_job_request(thread, r)) {
+        return OAR_CALL_PENDING;
+    }
+    oar_py_respond_plain(r, 503);
+    return OAR_CALL_DONE;
 }
 
 enum oar_call oar_py_call(void *thread, struct oar_request *r)
 {
     struct oar_py_thread *t = thread;
     const struct oar_py_handler *h = &oar_py.handlers[r->route->handler];
-    if (h->wants_request) { /* made here, on the loop's thread, so that it knows of a client that
-                               leaves while the request waits for the pool */
-        struct oar_exchange *x = oar_py.args->host->exchange(r);
-        if (x) {
-            oar_py.args->host->drop(x);
-        }
+    if (h->wants_request) {
+        make_exchange(r);
     }
-    if (runs_here(t, h)) {
+    if (!h->is_async) { /* hand_over has looked */
         return oar_py_place_run_here(t, r);
     }
     if (OAR_UNLIKELY(t->hides_loop)) {
         oar_py_show_loop(t);
     }
-    if (h->is_async) {
-        return start_async(t, r, h);
-    }
-    if (oar_py_pool_submit(t, &(struct oar_py_job){.request = r, .from = t->owner})) {
-        return OAR_CALL_PENDING;
-    }
-    oar_py_respond_plain(r, 503);
-    return OAR_CALL_DONE;
+    return start_async(t, r, h);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * _oarlock.Exchange: a request's body and a streamed response, seen from Python; and the pump that
- * gives a plain iterator's items to the client. Process: worker, any attached thread; notify on the
+ * _oarlock.Exchange: a request's body and a streamed response, seen from Python. Process: worker, any attached thread; notify on the
  * loop's thread. Owns a reference to the exchange, and whatever waits in its places until it is
  * taken out. Never blocks attached. */
 #include "worker/py/py.h"
@@ -9,6 +8,8 @@ struct exchange_object {
     PyObject_HEAD
     struct oar_exchange *exchange; /* a reference */
 };
+
+enum { COPY_DETACHED = 256 * 1024 }; /* bytes */
 
 PyObject *oar_py_exchange_type;
 
@@ -72,8 +73,10 @@ static int view_chunk(PyObject *chunk, Py_buffer *view)
     return PyObject_GetBuffer(chunk, view, PyBUF_SIMPLE);
 }
 
-/* -1: exception set. Detached while it waits. */
-static int give(struct oar_exchange *x, PyObject *chunk, bool wait, enum oar_room *room)
+/* -1: exception set. Detached only to copy so much that others would notice: the lock is never
+ * held for longer than it takes to copy, and taking the interpreter again costs up to
+ * a switch interval beside a thread that computes. */
+int oar_py_give(struct oar_exchange *x, PyObject *chunk, enum oar_room *room)
 {
     Py_buffer view;
     if (view_chunk(chunk, &view) != 0) {
@@ -81,9 +84,11 @@ static int give(struct oar_exchange *x, PyObject *chunk, bool wait, enum oar_roo
     }
     *room = OAR_ROOM_OK;
     if (view.len > 0) { /* a chunk without bytes would be the last: RFC 9112 section 7.1 */
-        Py_BEGIN_ALLOW_THREADS
-        *room = host()->write(x, view.buf, (size_t)view.len, wait);
-        Py_END_ALLOW_THREADS
+        PyThreadState *state = view.len > COPY_DETACHED ? PyEval_SaveThread() : NULL;
+        *room = host()->write(x, view.buf, (size_t)view.len);
+        if (state) {
+            PyEval_RestoreThread(state);
+        }
     }
     PyBuffer_Release(&view);
     if (*room == OAR_ROOM_NO_MEMORY) {
@@ -96,7 +101,7 @@ static int give(struct oar_exchange *x, PyObject *chunk, bool wait, enum oar_roo
 static PyObject *exchange_write(PyObject *self, PyObject *chunk)
 {
     enum oar_room room;
-    if (give(of(self), chunk, false, &room) != 0) {
+    if (oar_py_give(of(self), chunk, &room) != 0) {
         return NULL;
     }
     return room == OAR_ROOM_GONE ? disconnected() : PyBool_FromLong(room == OAR_ROOM_WAIT);
@@ -105,11 +110,13 @@ static PyObject *exchange_write(PyObject *self, PyObject *chunk)
 static PyObject *take(PyObject *self, bool wait)
 {
     struct oar_buf body;
-    enum oar_body state;
     PyObject *bytes = NULL;
-    Py_BEGIN_ALLOW_THREADS
-    state = host()->take_body(of(self), &body, wait);
-    Py_END_ALLOW_THREADS
+    enum oar_body state = host()->take_body(of(self), &body, false);
+    if (wait && state == OAR_BODY_MORE && body.len == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        state = host()->take_body(of(self), &body, true);
+        Py_END_ALLOW_THREADS
+    }
     if (body.len > 0 || state == OAR_BODY_COMPLETE) {
         bytes = PyBytes_FromStringAndSize(body.data, (Py_ssize_t)body.len);
     } else if (state == OAR_BODY_MORE) {
@@ -185,7 +192,7 @@ static PyObject *exchange_end(PyObject *self, PyObject *args)
 static PyObject *get_gone(PyObject *self, void *unused)
 {
     (void)unused;
-    return PyBool_FromLong(host()->is_gone(of(self)));
+    return PyBool_FromLong(host()->has_left(of(self)));
 }
 
 /* ---- waiters ---------------------------------------------------------------------------------- */
@@ -220,9 +227,14 @@ void oar_py_notify(void *thread, struct oar_exchange *x)
 void oar_py_arm_cancel(struct oar_request *r, PyObject *task, bool on_gone)
 {
     struct oar_exchange *x = host()->exchange(r);
-    const enum oar_waiter places[] = {OAR_WAIT_OVERDUE, OAR_WAIT_GONE};
+    const enum oar_waiter places[] = {OAR_WAIT_OVERDUE, OAR_WAIT_LEFT};
     for (int i = 0; x && i < 1 + on_gone; i++) {
-        if (!host()->arm(x, places[i], Py_NewRef(task))) {
+        if (!host()->arm(x, places[i], Py_NewRef(task))) { /* it is so already */
+            PyObject *done = PyObject_CallMethod(task, "cancel", NULL);
+            if (!done) {
+                PyErr_WriteUnraisable(task);
+            }
+            Py_XDECREF(done);
             Py_DECREF(task);
         }
     }
@@ -236,156 +248,9 @@ void oar_py_disarm_cancel(struct oar_request *r)
     struct oar_exchange *x = host()->exchange(r);
     if (x) {
         Py_XDECREF((PyObject *)host()->disarm(x, OAR_WAIT_OVERDUE, NULL));
-        Py_XDECREF((PyObject *)host()->disarm(x, OAR_WAIT_GONE, NULL));
+        Py_XDECREF((PyObject *)host()->disarm(x, OAR_WAIT_LEFT, NULL));
         host()->drop(x);
     }
-}
-
-/* ---- streamed responses ----------------------------------------------------------------------- */
-
-/* A generator of a client that has gone ends as Python's do: with GeneratorExit. */
-static void close_iterator(PyObject *iterator)
-{
-    PyObject *close = NULL;
-    if (PyObject_GetOptionalAttrString(iterator, "close", &close) == 1) {
-        Py_XDECREF(PyObject_CallNoArgs(close));
-        Py_DECREF(close);
-    }
-}
-
-static bool pump_items(struct oar_exchange *x, PyObject *iterator)
-{
-    enum oar_room room = host()->is_gone(x) ? OAR_ROOM_GONE : OAR_ROOM_OK;
-    PyObject *item;
-    while (room != OAR_ROOM_GONE && (item = PyIter_Next(iterator))) {
-        int rc = give(x, item, true, &room);
-        Py_DECREF(item);
-        if (rc != 0) {
-            break;
-        }
-    }
-    bool ok = !PyErr_Occurred() && room != OAR_ROOM_GONE;
-    if (!ok) {
-        PyObject *exception = PyErr_GetRaisedException();
-        close_iterator(iterator);
-        if (exception) {
-            PyErr_SetRaisedException(exception);
-        }
-    }
-    return ok;
-}
-
-void oar_py_pump(struct oar_py_thread *t, struct oar_py_pump *p)
-{
-    bool ok = false;
-    if (PyContext_Enter(p->context) == 0) {
-        ok = pump_items(p->exchange, p->iterator);
-        PyObject *exception = PyErr_GetRaisedException();
-        if (PyContext_Exit(p->context) != 0) {
-            PyErr_Clear();
-        }
-        if (exception) {
-            PyErr_SetRaisedException(exception);
-        }
-    }
-    if (PyErr_Occurred() && PyErr_ExceptionMatches(oar_py.client_disconnect)) {
-        PyErr_Clear();
-    } else if (PyErr_Occurred()) {
-        char *text = oar_py_exception_text();
-        struct oar_buf line = {0};
-        oar_buf_printf(&line, "%s: a streamed response broke off: %s", p->route,
-                       text ? text : "no memory");
-        host()->log_text(OAR_LOG_ERROR, (struct oar_slice){line.data, line.len});
-        oar_buf_free(&line);
-        free(text);
-    }
-    host()->end(p->exchange, ok);
-    oar_py_background_start(t, p->background, p->context, p->route);
-    p->background = NULL;
-    oar_py_pump_clear(p);
-}
-
-void oar_py_pump_clear(struct oar_py_pump *p)
-{
-    if (p->exchange) {
-        host()->drop(p->exchange);
-        Py_CLEAR(p->iterator);
-        Py_CLEAR(p->context);
-        Py_CLEAR(p->background);
-        p->exchange = NULL;
-    }
-}
-
-/* An async iterator: a task on the loop's thread. `background` is stolen. */
-static int start_async(struct oar_py_thread *t, struct oar_exchange *x, PyObject *source,
-                       PyObject *context, const char *route, PyObject *background)
-{
-    PyObject *object = oar_py_exchange_new(x);
-    PyObject *none =
-        object ? PyObject_CallFunction(oar_py.stream_start, "OOOOsOO", object, source, t->loop,
-                                       context, route, t->host ? Py_True : Py_False,
-                                       background ? background : Py_None)
-               : NULL;
-    int rc = none ? 0 : -1;
-    if (rc != 0 && background) {
-        host()->hold(t->home, -1);
-    }
-    Py_XDECREF(background);
-    Py_XDECREF(none);
-    Py_XDECREF(object);
-    return rc;
-}
-
-/* A plain iterator may block: it is the pool's. On a thread of the pool it runs right there, after
- * the head of the response is on its way. */
-static int start_plain(struct oar_py_thread *t, struct oar_py_pump *p)
-{
-    if (!t->host) {
-        t->pump = *p; /* its driver, or the pool, starts it when the head is sent */
-        return 0;
-    }
-    if (oar_py_pool_submit(t, &(struct oar_py_job){.from = t->owner, .pump = *p})) {
-        return 0;
-    }
-    if (p->background) {
-        host()->hold(t->home, -1);
-    }
-    oar_py_pump_clear(p);
-    return -1;
-}
-
-static int start_stream(struct oar_py_thread *t, struct oar_request *r, PyObject *source,
-                        PyObject *response, PyObject *context, bool *full)
-{
-    const char *route = oar_rt_text(oar_py.args->routes, r->route->path_off);
-    bool is_async = PyObject_HasAttrString(source, "__aiter__");
-    PyObject *iterator = is_async ? Py_NewRef(source) : PyObject_GetIter(source);
-    struct oar_exchange *x = iterator ? host()->exchange(r) : NULL;
-    int rc = -1;
-    if (iterator && !x) {
-        PyErr_NoMemory();
-    } else if (x) {
-        PyObject *background = oar_py_background_take(t, r, response);
-        if (is_async) {
-            rc = start_async(t, x, iterator, context, route, background);
-        } else {
-            struct oar_py_pump p = {x, Py_NewRef(iterator), Py_NewRef(context), route, background};
-            rc = start_plain(t, &p);
-            *full = rc != 0;
-        }
-    }
-    Py_XDECREF(iterator);
-    return rc;
-}
-
-int oar_py_stream(struct oar_py_thread *t, struct oar_request *r, PyObject *response,
-                  PyObject *context, bool *full)
-{
-    PyObject *source = PyObject_GetAttr(response, oar_py.str_body_iterator);
-    *full = false;
-    int rc = source ? start_stream(t, r, source, response, context, full) : -1;
-    Py_XDECREF(source);
-    return rc;
 }
 
 static PyMethodDef exchange_methods[] = {
@@ -404,7 +269,7 @@ static PyMethodDef exchange_methods[] = {
 };
 
 static PyGetSetDef exchange_getters[] = {
-    {"gone", get_gone, NULL, "Nobody reads the response any more.", NULL},
+    {"gone", get_gone, NULL, "The client has gone, or has sent FIN.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -82,6 +82,6 @@ enum oar_call oar_py_place_run_here(struct oar_py_thread *t, struct oar_request 
         }
         return OAR_CALL_DONE;
     }
-    oar_py_pool_deliver(t, r);
+    oar_py_job_left(t, r);
     return OAR_CALL_LEFT;
 }

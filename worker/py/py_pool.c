@@ -1,105 +1,37 @@
 /* SPDX-License-Identifier: MIT
- * The pool: threads for `def` handlers that may block, and for the plain iterators of streamed
- * responses. One bounded queue for the whole worker. A thread is made when a job comes and none is
- * idle: at once up to a few a core; of --pool-threads auto then as many again as wait, if the scout
- * finds that those there are mostly wait too (docs/decisions/011-pool-size.md).
- * Process: worker. A pool thread runs no event loop; it makes its thread state once, waits
- * detached, and hands finished requests back to the loop's thread that owns the connection. Owns
- * the queue and the threads. Never touches a connection; never blocks a loop's thread on its lock
- * for longer than it takes to link one request, or to make one of the first threads. */
-#include <pthread.h>
+ * The pool: threads for jobs that may block (py_jobs.c and py_pump.c say what; py_pool_size.c, how many
+ * threads). Two lines of jobs for the whole worker: handlers and calls, bounded by --pool-queue; and
+ * iterators of streamed responses that go on, bounded by the requests in flight. Process: worker. A
+ * pool thread runs no event loop; it makes its thread state once, and waits detached. Owns the lines
+ * and the threads; what a job's function gets is its own. Never touches a connection; never blocks a
+ * loop's thread on its lock for longer than it takes to link a job, or to make one of the first
+ * threads. */
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "shared/clock.h"
-#include "worker/py/py.h"
+#include "worker/py/py_pool.h"
 
-#ifdef Py_GIL_DISABLED
-#define FREE_THREADED 1
-#else
-#define FREE_THREADED 0
-#endif
-#define AUTO_THREADS OAR_POOL_AUTO
-#define AUTO_EAGER 4       /* a core: so many may compute, and are made without asking */
-#define SCOUT_NS 50000000u /* how long the scout looks before it says that threads wait */
+struct oar_py_pool oar_py_pool = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                                  .some = PTHREAD_COND_INITIALIZER};
+static _Thread_local struct activity *here; /* of this thread of the pool */
 
-/* What a thread does, for whoever was kept waiting: written by the thread, read by any. */
-struct activity {
-    _Atomic(const struct oar_rt_route *) route; /* of the last handler; NULL: none yet */
-    _Atomic uint64_t ended;                     /* CLOCK_MONOTONIC, ns; 0: it runs */
-    _Atomic uint64_t cpu_before, cpu;           /* ns of CPU time: at its start; all it took */
-};
-
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t some;
-    struct oar_py_job *jobs; /* ring */
-    int capacity, first, count;
-    int idle;        /* threads that wait for a job, those too that are about to take one */
-    int eager, most; /* threads made without asking; at most */
-    _Atomic int n_threads;
-    _Atomic bool started;
-    bool stopping;
-    pthread_t *threads;        /* `most` of each */
-    struct activity *activity; /* one a thread */
-    pthread_t scout;
-    pthread_cond_t full; /* for the scout: no thread is idle and jobs wait, or the end */
-    bool scouts, scout_waits;
-} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .some = PTHREAD_COND_INITIALIZER};
-
-static int cpu_share(void)
+static void begins(struct activity *a)
 {
-    return OAR_MAX(oar_py.args->cpu_count, 1);
-}
-
-/* The response's bytes leave the thread's buffer with the request: the loop's thread frees them. */
-static void detach_bytes(struct oar_py_thread *t, struct oar_request *r)
-{
-    if (t->out.data && r->response.body.ptr >= t->out.data &&
-        r->response.body.ptr <= t->out.data + t->out.len) {
-        r->response.owned = t->out.data;
-        t->out = (struct oar_buf){0};
-    }
-}
-
-static bool take(struct oar_py_job *job)
-{
-    pthread_mutex_lock(&pool.lock);
-    pool.idle++;
-    while (pool.count == 0 && !pool.stopping) {
-        pthread_cond_wait(&pool.some, &pool.lock);
-    }
-    pool.idle--;
-    bool got = pool.count > 0;
-    if (got) {
-        *job = pool.jobs[pool.first];
-        pool.first = (pool.first + 1) % pool.capacity;
-        pool.count--;
-    }
-    pthread_mutex_unlock(&pool.lock);
-    return got;
-}
-
-static uint64_t cpu_of(pthread_t thread)
-{
-    clockid_t clock;
-    struct timespec time = {0};
-    if (pthread_getcpuclockid(thread, &clock) == 0) {
-        clock_gettime(clock, &time);
-    }
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
-static void begins(struct activity *a, const struct oar_rt_route *route)
-{
-    OAR_SET(a->cpu_before, cpu_of(pthread_self()));
+    OAR_SET(a->cpu_before, oar_py_cpu_of(pthread_self()));
     OAR_SET(a->ended, 0);
-    OAR_SET(a->route, route);
+    OAR_SET(a->route, NULL);
+}
+
+void oar_py_pool_runs(const struct oar_rt_route *route)
+{
+    OAR_SET(here->route, route);
 }
 
 static void ends(struct activity *a)
 {
-    OAR_SET(a->cpu, cpu_of(pthread_self()) - OAR_GET_NOW(a->cpu_before));
+    OAR_SET(a->cpu, oar_py_cpu_of(pthread_self()) - OAR_GET_NOW(a->cpu_before));
     OAR_SET(a->ended, oar_now_ns());
 }
 
@@ -107,12 +39,12 @@ const struct oar_rt_route *oar_py_pool_suspect(uint64_t since)
 {
     const struct oar_rt_route *suspect = NULL;
     uint64_t most = 0;
-    for (int i = 0; i < pool.n_threads; i++) {
-        const struct activity *a = &pool.activity[i];
+    for (int i = 0; i < oar_py_pool.n_threads; i++) {
+        const struct activity *a = &oar_py_pool.activity[i];
         const struct oar_rt_route *route = OAR_GET_NOW(a->route);
         uint64_t ended = OAR_GET_NOW(a->ended);
-        uint64_t cpu =
-            ended ? OAR_GET_NOW(a->cpu) : cpu_of(pool.threads[i]) - OAR_GET_NOW(a->cpu_before);
+        uint64_t cpu = ended ? OAR_GET_NOW(a->cpu)
+                             : oar_py_cpu_of(oar_py_pool.threads[i]) - OAR_GET_NOW(a->cpu_before);
         if (route && (ended == 0 || ended >= since) && cpu > most) {
             most = cpu;
             suspect = route;
@@ -121,126 +53,17 @@ const struct oar_rt_route *oar_py_pool_suspect(uint64_t since)
     return suspect;
 }
 
-/* Runs the handler. Its response, or the head of it, goes to the client before any iterator runs. */
-static void call(struct oar_py_thread *t, struct oar_py_job *job)
-{
-    t->context = job->from->context; /* borrowed for the call: each handler copies it */
-    t->loop = job->from->loop;       /* borrowed: where its async iterators run */
-    t->lifespan_state = job->from->lifespan_state; /* borrowed */
-    t->home = job->from->home;
-    oar_py_place_run(t, job->request);
-    t->state = PyEval_SaveThread();
-    detach_bytes(t, job->request);
-    oar_py.args->host->respond_elsewhere(job->from->home, job->request);
-    PyEval_RestoreThread(t->state);
-    job->pump = t->pump;
-    t->pump = (struct oar_py_pump){0};
-}
+static void *pool_thread(void *argument);
 
-void oar_py_pool_deliver(struct oar_py_thread *t, struct oar_request *r)
+void oar_py_pool_add_thread(void)
 {
-    struct oar_py_pump pump = t->pump;
-    t->pump = (struct oar_py_pump){0};
-    struct oar_py_thread *from = t->owner;
-    t->state = PyEval_SaveThread();
-    detach_bytes(t, r);
-    oar_py.args->host->respond_elsewhere(t->home, r);
-    if (pump.exchange &&
-        !oar_py_pool_submit(from, &(struct oar_py_job){.from = from, .pump = pump})) {
-        PyEval_RestoreThread(t->state);
-        oar_py.args->host->end(pump.exchange, false);
-        if (pump.background) {
-            oar_py.args->host->hold(t->home, -1);
-        }
-        oar_py_pump_clear(&pump);
-        t->state = PyEval_SaveThread();
-    }
-}
-
-/* The outcome is delivered when no frame of the call is left: another thread will look at the
- * traceback of an exception. */
-static void run_call(struct oar_py_job *job)
-{
-    PyObject *result = PyObject_CallNoArgs(job->call);
-    PyObject *exception = result ? NULL : PyErr_GetRaisedException();
-    PyObject *none = PyObject_CallFunctionObjArgs(job->deliver, result ? result : Py_None,
-                                                  exception ? exception : Py_None, NULL);
-    if (!none) { /* the loop is closed: nobody waits */
-        PyErr_Clear();
-    }
-    Py_XDECREF(none);
-    Py_XDECREF(exception);
-    Py_XDECREF(result);
-    Py_DECREF(job->call);
-    Py_DECREF(job->deliver);
-}
-
-/* --server-timing: it waited in the queue until `taken`, then for the interpreter. */
-static void began_in_pool(struct oar_timing *time, uint64_t taken)
-{
-    uint64_t now = oar_now_ns();
-    time->queue_ns += taken - time->called_ns;
-    time->gil_ns += now - taken;
-    time->called_ns = now;
-    time->in_pool = true;
-}
-
-static void *pool_thread(void *argument)
-{
-    struct activity *activity = argument;
-    struct oar_py_thread t = {.index = -1, .state = PyThreadState_New(oar_py.interpreter)};
-    struct oar_py_job job;
-    while (take(&job)) {
-        struct oar_timing *timing = job.request ? job.request->timing : NULL;
-        uint64_t taken = OAR_UNLIKELY(timing != NULL) ? oar_now_ns() : 0;
-        begins(activity, job.request ? job.request->route : NULL);
-        PyEval_RestoreThread(t.state);
-        if (OAR_UNLIKELY(timing != NULL)) {
-            began_in_pool(timing, taken);
-        }
-        if (job.request) {
-            call(&t, &job);
-        }
-        if (job.pump.exchange) {
-            t.loop = job.from->loop; /* borrowed */
-            t.home = job.from->home;
-            oar_py_pump(&t, &job.pump);
-        }
-        if (job.call) {
-            run_call(&job);
-        }
-        t.state = PyEval_SaveThread();
-        ends(activity);
-    }
-    oar_buf_free(&t.out);
-    PyEval_RestoreThread(t.state);
-    PyThreadState_Clear(t.state);
-    PyThreadState_DeleteCurrent();
-    return NULL;
-}
-
-/* How soon the loops get the GIL back from handlers in the pool. */
-static void set_switch_interval(void)
-{
-    double seconds = oar_py.args->config->switch_interval;
-    PyObject *sys = seconds > 0 ? PyImport_ImportModule("sys") : NULL;
-    PyObject *none = sys ? PyObject_CallMethod(sys, "setswitchinterval", "d", seconds) : NULL;
-    if (seconds > 0 && !none) {
-        PyErr_WriteUnraisable(sys);
-    }
-    Py_XDECREF(none);
-    Py_XDECREF(sys);
-}
-
-/* Under the lock. Where one cannot be had, there will be no more. */
-static void add_thread(void)
-{
-    int at = pool.n_threads;
-    int rc = pthread_create(&pool.threads[at], NULL, pool_thread, &pool.activity[at]);
+    int at = oar_py_pool.n_threads;
+    int rc = pthread_create(&oar_py_pool.threads[at], NULL, pool_thread, &oar_py_pool.activity[at]);
     if (rc == 0) {
-        pool.n_threads = at + 1; /* its identity is there: others may look */
+        oar_py_pool.n_threads = at + 1; /* its identity is there: others may look */
+        oar_py_pool.coming++;
     } else {
-        pool.most = at;
+        oar_py_pool.most = at;
         oar_py.args->host->log(
             at ? OAR_LOG_WARNING : OAR_LOG_ERROR,
             "cannot start pool thread %d%s: %s; raise the limits of processes and memory, or "
@@ -249,67 +72,204 @@ static void add_thread(void)
     }
 }
 
-/* CPU seconds of all pool threads, in ns. Under the lock. */
-static uint64_t pool_cpu(void)
+/* Under the lock. */
+static void call_thread(void)
 {
-    uint64_t sum = 0;
-    for (int i = 0; i < pool.n_threads; i++) {
-        sum += cpu_of(pool.threads[i]);
-    }
-    return sum;
-}
-
-/* Under the lock. More jobs than threads that are free for them. */
-static bool saturated(void)
-{
-    return pool.count > pool.idle && pool.n_threads < pool.most && !pool.stopping;
-}
-
-static void scout_pause(uint64_t until)
-{
-    struct timespec time = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
-    while (!pool.stopping && pthread_cond_timedwait(&pool.full, &pool.lock, &time) == 0) {
+    if (oar_py_pool.idle > 0) {
+        oar_py_pool.idle--;
+        oar_py_pool.coming++;
+        oar_py_pool.called++;
+        pthread_cond_signal(&oar_py_pool.some);
+    } else {
+        oar_py_pool_grow();
     }
 }
 
-/* Threads that wait are cheap, and more of them serve more. Threads that compute only take turns,
- * and the event loops with them: where those there are use half of what the interpreter can give,
- * they stay as many. */
-static void *scout(void *unused)
+/* The loop that has responses to take is nudged. Any thread: what another has paid is paid. */
+static void pay(struct activity *a)
 {
-    uint64_t cores = FREE_THREADED ? (uint64_t)cpu_share() : 1;
+    struct oar_thread *loop = OAR_GET_NOW(a->owed)
+                                  ? atomic_exchange_explicit(&a->owed, NULL, memory_order_acq_rel)
+                                  : NULL;
+    if (loop) {
+        oar_py.args->host->nudge(loop);
+    }
+}
+
+/* While jobs wait for threads that run brief ones, or loops for what such a thread owes: looks every
+ * millisecond whether they still come. Sleeps after 20 ms in which there was nothing to look after. */
+static void *ticker(void *unused)
+{
+    uint64_t seen = 0;
+    int quiet = 0;
     (void)unused;
-    pthread_mutex_lock(&pool.lock);
-    while (!pool.stopping && pool.n_threads < pool.most) {
-        if (!saturated()) {
-            pool.scout_waits = true;
-            pthread_cond_wait(&pool.full, &pool.lock);
-            pool.scout_waits = false;
-            continue;
+    pthread_mutex_lock(&oar_py_pool.lock);
+    while (!oar_py_pool.stopping) {
+        if (quiet > 20) {
+            oar_py_pool.ticker_waits = true;
+            pthread_cond_wait(&oar_py_pool.tick, &oar_py_pool.lock);
+            oar_py_pool.ticker_waits = false;
+            quiet = 0;
         }
-        uint64_t began = oar_now_ns(), cpu = pool_cpu();
-        scout_pause(began + SCOUT_NS);
-        uint64_t took = oar_now_ns() - began;
-        bool they_wait = pool_cpu() - cpu < took * cores / 2;
-        for (int n = pool.count - pool.idle; n > 0 && they_wait && saturated(); n--) {
-            add_thread();
+        uint64_t until = oar_now_ns() + TICK_NS;
+        struct timespec time = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
+        pthread_cond_timedwait(&oar_py_pool.tick, &oar_py_pool.lock, &time);
+        quiet = oar_py_pool.taken == seen && oar_py_pool.count == 0 ? quiet + 1 : 0;
+        if (oar_py_pool.count > 0 && oar_py_pool.taken == seen && oar_py_pool.coming == 0) {
+            call_thread();
+        }
+        seen = oar_py_pool.taken;
+        for (int i = 0; i < oar_py_pool.n_threads; i++) {
+            pay(&oar_py_pool.activity[i]);
         }
     }
-    pthread_mutex_unlock(&pool.lock);
+    pthread_mutex_unlock(&oar_py_pool.lock);
     return NULL;
 }
 
-/* Under the lock, when a job has been added. */
-static void grow(void)
+/* Under the lock: the ticker looks from now on. false: there is none. */
+static bool ticks(void)
 {
-    bool more = saturated();
-    if (more && pool.n_threads < pool.eager) {
-        add_thread();
-    } else if (more && !pool.scouts) {
-        pool.scouts = pthread_create(&pool.scout, NULL, scout, NULL) == 0;
-    } else if (more && pool.scout_waits) {
-        pthread_cond_signal(&pool.full);
+    if (!oar_py_pool.ticks) {
+        oar_py_pool.ticks = pthread_create(&oar_py_pool.ticker, NULL, ticker, NULL) == 0;
+    } else if (oar_py_pool.ticker_waits) {
+        pthread_cond_signal(&oar_py_pool.tick);
     }
+    return oar_py_pool.ticks;
+}
+
+/* Under the lock: a thread is called for the jobs that wait, unless one comes anyway. Those that it
+ * takes will call the next. */
+static void need_thread(void)
+{
+    int cores = FREE_THREADED ? oar_py_cpu_share() : 1;
+    if (oar_py_pool.count > 0 && oar_py_pool.coming == 0 &&
+        (oar_py_pool.brief < cores || !ticks())) {
+        call_thread();
+    }
+}
+
+/* ---- a thread of the pool ---- */
+
+void oar_py_pool_owes(struct oar_thread *loop)
+{
+    struct oar_thread *other = OAR_GET_NOW(here->owed);
+    if (other && other != loop) {
+        pay(here);
+    }
+    if (!OAR_GET_NOW(here->owed)) {
+        here->owed_since = oar_now_ns();
+    }
+    atomic_store_explicit(&here->owed, loop, memory_order_release);
+}
+
+/* Under the lock. */
+static struct oar_job *first_job(struct activity *a)
+{
+    bool goes_on =
+        oar_py_pool.fresh.count == 0 || (oar_py_pool.going_on.count > 0 && !oar_py_pool.went_on);
+    struct line *line = goes_on ? &oar_py_pool.going_on : &oar_py_pool.fresh;
+    struct oar_job *job = line->count > 0 ? line->first : NULL;
+    oar_py_pool.went_on = goes_on;
+    oar_py_pool.brief -= a->brief;
+    a->brief = job && job->brief;
+    oar_py_pool.brief += a->brief;
+    if (job) {
+        line->first = job->next;
+        line->count--;
+        oar_py_pool.count--;
+        oar_py_pool.taken++;
+    }
+    return job;
+}
+
+/* The next job; NULL: there is none, and the thread is counted as idle. A nudge that is owed waits
+ * for another brief job, and for no longer; the ticker is the guard for those that are not so brief
+ * after all. `coming`: the first one after a call. */
+static struct oar_job *take(struct oar_py_thread *t, bool coming)
+{
+    t->taken_ns = oar_now_ns();
+    pthread_mutex_lock(&oar_py_pool.lock);
+    oar_py_pool.coming -= coming;
+    struct oar_job *job = first_job(here);
+    if (job) {
+        need_thread();
+    } else {
+        oar_py_pool.idle++;
+    }
+    bool owes = OAR_GET_NOW(here->owed) != NULL;
+    bool may_owe = owes && job && job->brief && t->taken_ns - here->owed_since < OWE_NS && ticks();
+    pthread_mutex_unlock(&oar_py_pool.lock);
+    if (owes && !may_owe) {
+        pay(here);
+    }
+    return job;
+}
+
+/* Detached: waits for a call. false: the pool ends. */
+static bool wait_for_call(void)
+{
+    pthread_mutex_lock(&oar_py_pool.lock);
+    while (oar_py_pool.called == 0 && !oar_py_pool.stopping) {
+        pthread_cond_wait(&oar_py_pool.some, &oar_py_pool.lock);
+    }
+    bool runs = oar_py_pool.called > 0 || oar_py_pool.count > 0;
+    if (oar_py_pool.called > 0) {
+        oar_py_pool.called--;
+    } else {
+        oar_py_pool.idle--;
+        oar_py_pool.coming++;
+    }
+    pthread_mutex_unlock(&oar_py_pool.lock);
+    return runs;
+}
+
+/* Between two jobs: others that want the interpreter, or to stop the world, get their turn. */
+static void let_others(struct oar_py_thread *t)
+{
+    bool waits = OAR_GET_NOW(oar_py_loops_wait) > 0;
+    if (FREE_THREADED || waits || t->taken_ns - t->woken_ns > LET_GO_NS) {
+        t->state = PyEval_SaveThread();
+        for (int i = 0; i < 4 && !FREE_THREADED && OAR_GET_NOW(oar_py_loops_wait) > 0; i++) {
+            sched_yield();
+        }
+        PyEval_RestoreThread(t->state);
+        t->woken_ns = t->taken_ns;
+    }
+}
+
+/* Takes the interpreter first, then jobs for as long as there are any: they pay for it together, and
+ * whoever gets the interpreter because a handler blocks has something to do with it. */
+static void run_jobs(struct oar_py_thread *t)
+{
+    struct oar_job *job;
+    bool coming = true;
+    t->woken_ns = oar_now_ns();
+    begins(here);
+    PyEval_RestoreThread(t->state);
+    while ((job = take(t, coming))) {
+        if (!coming) {
+            let_others(t);
+        }
+        coming = false;
+        job->run(job, t);
+    }
+    t->state = PyEval_SaveThread();
+    ends(here);
+}
+
+static void *pool_thread(void *argument)
+{
+    struct oar_py_thread t = {.index = -1, .state = PyThreadState_New(oar_py.interpreter)};
+    here = argument;
+    do {
+        run_jobs(&t);
+    } while (wait_for_call());
+    oar_buf_free(&t.out);
+    PyEval_RestoreThread(t.state);
+    PyThreadState_Clear(t.state);
+    PyThreadState_DeleteCurrent();
+    return NULL;
 }
 
 /* Under the lock: what the threads need, and the first of them, so that a process that may have
@@ -321,77 +281,111 @@ static void make_ready(void)
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool.full, &monotonic);
+    pthread_cond_init(&oar_py_pool.full, &monotonic);
+    pthread_cond_init(&oar_py_pool.tick, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    pool.most = asked ? asked : AUTO_THREADS;
-    pool.eager = asked ? asked : OAR_MIN(AUTO_THREADS, AUTO_EAGER * cpu_share());
-    pool.capacity = (int)config->pool_queue;
-    pool.jobs = calloc((size_t)pool.capacity, sizeof *pool.jobs);
-    pool.threads = calloc((size_t)pool.most, sizeof *pool.threads);
-    pool.activity = calloc((size_t)pool.most, sizeof *pool.activity);
-    if (pool.jobs && pool.threads && pool.activity) {
-        add_thread();
+    oar_py_pool.most = asked ? asked : AUTO_THREADS;
+    oar_py_pool.eager = asked ? asked : OAR_MIN(AUTO_THREADS, AUTO_EAGER * oar_py_cpu_share());
+    oar_py_pool.capacity = (int)config->pool_queue;
+    oar_py_pool.threads = calloc((size_t)oar_py_pool.most, sizeof *oar_py_pool.threads);
+    oar_py_pool.activity = calloc((size_t)oar_py_pool.most, sizeof *oar_py_pool.activity);
+    if (oar_py_pool.threads && oar_py_pool.activity) {
+        oar_py_pool_add_thread();
     } else {
-        oar_py.args->host->log(OAR_LOG_ERROR, "no memory for --pool-queue %d and --pool-threads %d",
-                               pool.capacity, pool.most);
+        oar_py.args->host->log(OAR_LOG_ERROR, "no memory for --pool-threads %d", oar_py_pool.most);
     }
 }
 
 int oar_py_pool_start(void)
 {
-    if (!pool.started) {
-        set_switch_interval(); /* not under the lock: it runs Python */
-        pthread_mutex_lock(&pool.lock);
-        if (!pool.started) {
+    if (!oar_py_pool.started) {
+        oar_py_set_switch_interval(); /* not under the lock: it runs Python */
+        pthread_mutex_lock(&oar_py_pool.lock);
+        if (!oar_py_pool.started) {
             make_ready();
-            pool.started = true;
+            oar_py_pool.started = true;
         }
-        pthread_mutex_unlock(&pool.lock);
+        pthread_mutex_unlock(&oar_py_pool.lock);
     }
-    return pool.n_threads > 0 ? 0 : -1;
+    return oar_py_pool.n_threads > 0 ? 0 : -1;
 }
 
-bool oar_py_pool_submit(struct oar_py_thread *t, const struct oar_py_job *job)
+/* Under the lock. */
+static void add(struct line *line, struct oar_job *job)
 {
-    if (oar_py_pool_start() != 0) {
-        return false;
-    }
-    pthread_mutex_lock(&pool.lock);
-    bool room = pool.count < pool.capacity;
+    job->next = NULL;
+    *(line->count > 0 ? line->last : &line->first) = job;
+    line->last = &job->next;
+    line->count++;
+    oar_py_pool.count++;
+}
+
+static void put(struct line *line, struct oar_job *job)
+{
+    pthread_mutex_lock(&oar_py_pool.lock);
+    add(line, job);
+    need_thread();
+    pthread_mutex_unlock(&oar_py_pool.lock);
+}
+
+bool oar_py_pool_submit(struct oar_job *job)
+{
+    pthread_mutex_lock(&oar_py_pool.lock);
+    bool room = oar_py_pool.fresh.count < oar_py_pool.capacity && oar_py_pool.n_threads > 0;
     if (room) {
-        pool.jobs[(pool.first + pool.count) % pool.capacity] = *job;
-        pool.count++;
-        grow();
-        pthread_cond_signal(&pool.some);
+        add(&oar_py_pool.fresh, job);
     }
-    pthread_mutex_unlock(&pool.lock);
-    if (room) {
-        struct oar_slot *slot = oar_py.args->host->slot(t->home);
-        OAR_ADD(slot->pool_calls, 1);
-    }
+    pthread_mutex_unlock(&oar_py_pool.lock);
     return room;
+}
+
+void oar_py_handed(void *thread)
+{
+    (void)thread;
+    pthread_mutex_lock(&oar_py_pool.lock);
+    need_thread();
+    pthread_mutex_unlock(&oar_py_pool.lock);
+}
+
+void oar_py_pool_put(struct oar_job *job)
+{
+    put(&oar_py_pool.fresh, job);
+}
+
+void oar_py_pool_go_on(struct oar_job *job)
+{
+    put(&oar_py_pool.going_on, job);
+}
+
+bool oar_py_pool_is_wanted(void)
+{
+    return oar_py_pool.count > 0;
 }
 
 void oar_py_pool_stop(void)
 {
-    pthread_mutex_lock(&pool.lock);
-    pool.stopping = true;
-    pthread_cond_broadcast(&pool.some);
-    if (pool.scouts) {
-        pthread_cond_signal(&pool.full);
+    pthread_mutex_lock(&oar_py_pool.lock);
+    oar_py_pool.stopping = true;
+    pthread_cond_broadcast(&oar_py_pool.some);
+    if (oar_py_pool.scouts) {
+        pthread_cond_signal(&oar_py_pool.full);
     }
-    pthread_mutex_unlock(&pool.lock);
-    if (pool.scouts) {
-        pthread_join(pool.scout, NULL);
+    if (oar_py_pool.ticks) {
+        pthread_cond_signal(&oar_py_pool.tick);
     }
-    for (int i = 0; i < pool.n_threads; i++) {
-        pthread_join(pool.threads[i], NULL);
+    pthread_mutex_unlock(&oar_py_pool.lock);
+    if (oar_py_pool.scouts) {
+        pthread_join(oar_py_pool.scout, NULL);
     }
-    free(pool.jobs);
-    free(pool.threads);
-    free(pool.activity);
-    pool.activity = NULL;
-    pool.jobs = NULL;
-    pool.threads = NULL;
-    pool.n_threads = pool.capacity = 0;
+    if (oar_py_pool.ticks) {
+        pthread_join(oar_py_pool.ticker, NULL);
+    }
+    for (int i = 0; i < oar_py_pool.n_threads; i++) {
+        pthread_join(oar_py_pool.threads[i], NULL);
+    }
+    free(oar_py_pool.threads);
+    free(oar_py_pool.activity);
+    oar_py_pool.activity = NULL;
+    oar_py_pool.threads = NULL;
+    oar_py_pool.n_threads = oar_py_pool.capacity = 0;
 }

@@ -194,7 +194,7 @@ void oar_py_respond(struct oar_py_thread *t, struct oar_request *r, PyObject *va
 static bool left_alone(struct oar_request *r)
 {
     struct oar_exchange *x = atomic_load_explicit(&r->exchange, memory_order_acquire);
-    return x && oar_py.args->host->is_gone(x) &&
+    return x && oar_py.args->host->has_left(x) &&
            (PyErr_ExceptionMatches(oar_py.client_disconnect) ||
             PyErr_ExceptionMatches(oar_py.cancelled_error));
 }

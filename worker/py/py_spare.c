@@ -39,9 +39,10 @@ bool oar_py_inside_begin(struct oar_py_thread *t)
     }
     oar_py_here = NULL;
     t->host = NULL;
+    t->caller = t->owner;
     t->lost = false;
     t->is_inside = true;
-    t->protected = oar_driver_may_enter(t->driver);
+    t->protected = t->driver->signs != NULL;
     if (t->protected) {
         t->inside = oar_driver_enter(t->driver);
     }

@@ -61,6 +61,19 @@ def block(ms: int):
     return {"blocked": ms}
 
 
+@app.get("/stuck/{ms}", blocking=False)
+def stuck(ms: int):
+    time.sleep(ms / 1000)
+    return {"stuck": ms}
+
+
+@app.get("/stuck-later/{ms}")
+async def stuck_later(ms: int):
+    await asyncio.sleep(0.001)
+    time.sleep(ms / 1000)
+    return {"stuck": ms}
+
+
 @app.get("/items/{item_id}")
 async def item(item_id: int, q: str | None = None, short: bool = False):
     return {"item_id": item_id, "q": q, "short": short}
