@@ -21,7 +21,7 @@ static const struct {
     {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400},
     {"POST /nope HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nHost: b\r\n\r\n",
      400},
-    {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\nabc", 413},
+    {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 200000000\r\n\r\nabc", 413},
     {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", 400},
     {"GET /hello HTTP/1.1\r\nHost: a\r\nExpect: cake\r\n\r\n", 417},
     {"GET /hello HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400},

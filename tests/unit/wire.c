@@ -313,7 +313,6 @@ void wire_begin(void)
     memset(timers, 0, sizeof timers);
     wire_worker.draining = 0;
     oar_thread_init(&wire_thread, &wire_worker, 0);
-    wire_thread.self = pthread_self();
 }
 
 void wire_end(void)

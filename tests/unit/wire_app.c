@@ -120,7 +120,9 @@ static void begin_stream(struct waiting *w)
     w->r->response.stream = true;
     wire_progress++;
     if (w->ask.mode & WIRE_ELSEWHERE) {
-        oar_host.respond_elsewhere(&wire_thread, w->r);
+        if (oar_host.respond_elsewhere(&wire_thread, w->r)) {
+            oar_host.nudge(&wire_thread);
+        }
     } else {
         oar_host.respond(w->r);
     }
@@ -156,7 +158,7 @@ static void write_some(struct waiting *w)
     size_t n = OAR_MIN(left, most);
     enum oar_room room = OAR_ROOM_OK;
     if (n > 0) {
-        room = oar_host.write(w->x, w->answer.data + w->written, n, false);
+        room = oar_host.write(w->x, w->answer.data + w->written, n);
         w->written += n;
         wire_progress++;
     }
