@@ -16,11 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("include/oarlock", "shared", "master", "worker", "worker/py")
 KNOWN = {
     "worker/py": (
-        "py_attach py_background py_call py_exchange py_handle py_init py_loop py_module py_place py_poller py_pool "
-        "py_queue py_request py_respond py_task"
+        "py py_attach py_background py_call py_handle py_jobs py_json py_loop py_place py_poller py_pool py_pool_size "
+        "py_pump py_queue py_respond py_round py_spare py_task"
     ),
-    "worker": "accept batch conn conn_in conn_out conn_stream dispatch exchange params thread timeout timing",
-    "shared": "net net_owner route_build route_order route_pattern",
+    "worker": (
+        "accept batch conn conn_in conn_out conn_room conn_stream dispatch forked params relay thread timeout timing"
+    ),
+    "shared": "net net_owner net_unix route_build route_order route_pattern",
 }
 Graph = dict[str, dict[str, set[str]]]  # from -> to -> why: headers included, functions called
 

@@ -99,13 +99,6 @@ struct oar_parked {
     void (*resume)(struct oar_parked *p);
 };
 
-/* Whether anybody reads the response. */
-enum oar_gone {
-    OAR_GONE_NOT,
-    OAR_GONE_LEFT,    /* the client has left, or got another answer */
-    OAR_GONE_OVERDUE, /* its other answer is the 504 of --handler-timeout */
-};
-
 struct oar_request {
     struct oar_request *next;      /* of the connection, in order of arrival */
     struct oar_request *done_next; /* thread's stack of requests that the pool has answered */

@@ -8,7 +8,7 @@ import struct
 import time
 
 import pytest
-from conftest import APPS, SLOWER, Server, run_and_fail, start, wait_until
+from conftest import APPS, SLOWER, Server, start, wait_until
 
 MIB = 1 << 20
 GROWTH = 8 * MIB if SLOWER == 1 else 512 * MIB  # a sanitizer keeps freed memory
@@ -485,28 +485,3 @@ def test_pipelined_requests_wait_for_their_turn(serve, python):
         server = serve("streams:app", "--app-dir", str(APPS), "--python", python, "--workers", "1", *limit)
         raw = server.raw(head("GET", "/lines/1") * 100 + head("GET", "/lines/2", "Connection: close"))
         assert raw.count(b"HTTP/1.1 200 OK") == 101
-
-
-# ---- what the loader says -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("@app.post('/', stream=True)\nasync def h(): ...", "stream=True needs a parameter `request: Request`"),
-        (
-            "@app.post('/', stream=True, blocking=False)\ndef h(request: Request): ...",
-            "would block the event loop",
-        ),
-        ("@app.post('/', max_body=-1)\ndef h(): ...", "max_body is a number of bytes"),
-        ("@app.get('/', response_class=Response)\ndef h(): yield 1", "must be a StreamingResponse"),
-    ],
-)
-def test_routes_that_cannot_stream(python, tmp_path, code, message):
-    (tmp_path / "bad.py").write_text(f"from oarlock import App, Request, Response\napp = App()\n{code}\n")
-    status, out = run_and_fail(
-        "run", "bad:app", "--app-dir", str(tmp_path), "--python", python, "--bind", "127.0.0.1:0"
-    )
-    assert status != 0
-    assert message in out
-    assert "bad.py:3" in out
