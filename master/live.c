@@ -95,7 +95,8 @@ static void print_live(const void *table, const struct oar_shm *shm)
     for (uint32_t i = 0; i < h->n_routes; i++) {
         width = OAR_MAX(width, OAR_MIN(60, (int)oar_rt_routes(table)[i].path_len));
     }
-    printf("%-*s %-24s %-9s %s\n", width, "PATH", "RUNS", "DEMOTED", "KEPT AN EVENT LOOP WAITING");
+    printf("%-*s %-24s %-9s %-22s %s\n", width, "PATH", "RUNS", "DEMOTED", "OVERTAKEN, LONGEST",
+           "KEPT AN EVENT LOOP WAITING");
     for (uint32_t i = 0; i < h->n_routes; i++) {
         const struct oar_rt_route *r = &oar_rt_routes(table)[i];
         const struct oar_route_live *l = &live[r->handler];
@@ -105,8 +106,14 @@ static void print_live(const void *table, const struct oar_shm *shm)
         if (place / OAR_PLACE_DEMOTED) {
             snprintf(demoted, sizeof demoted, "%u x", place / OAR_PLACE_DEMOTED);
         }
-        printf("%-*s %-24s %-9s ", width, oar_rt_text(table, r->path_off), where(r, place),
-               demoted);
+        uint32_t overtaken = OAR_GET_NOW(l->overtaken);
+        char stayed[48] = "";
+        if (overtaken) {
+            snprintf(stayed, sizeof stayed, "%" PRIu32 " x, %.0f ms", overtaken,
+                     (double)OAR_GET_NOW(l->longest_ns) / 1e6);
+        }
+        printf("%-*s %-24s %-9s %-22s ", width, oar_rt_text(table, r->path_off), where(r, place),
+               demoted, stayed);
         if (blamed) {
             printf("%" PRIu32 " x, %.0f ms", blamed, (double)OAR_GET_NOW(l->blamed_ns) / 1e6);
         }

@@ -265,6 +265,7 @@ void oar_thread_driven_here(struct oar_thread *t)
 void oar_thread_taken(struct oar_thread *t, void *app_state)
 {
     t->app_state = app_state;
+    OAR_SET(t->driver.taken_ns, oar_now_ns());
     oar_thread_driven_here(t);
     oar_batch_end_left(t);
 }

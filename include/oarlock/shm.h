@@ -78,8 +78,11 @@ struct oar_route_live {
     _Atomic uint32_t blamed;    /* times that an event loop waited long for the interpreter while
                                    this route's handler used it in the pool */
     _Atomic uint64_t blamed_ns; /* how long in all */
+    _Atomic uint64_t longest_ns; /* that its `def` stayed on a driving thread after that was late */
+    _Atomic uint32_t overtaken;  /* times that an event loop was taken over while it ran */
+    char pad2[4];
 };
-_Static_assert(sizeof(struct oar_route_live) == 16, "format");
+_Static_assert(sizeof(struct oar_route_live) == 32, "format");
 #define OAR_PLACE_INLINE 1u  /* on the event loop's thread; else in the pool */
 #define OAR_PLACE_DEMOTED 2u /* added for each demotion, up to OAR_PLACE_MOST times */
 #define OAR_PLACE_MOST 6u

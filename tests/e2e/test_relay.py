@@ -1,12 +1,14 @@
 """A `def` that stays keeps its thread, never the event loop (decisions/012); both interpreters, 1 and 2 event loops."""
 
 import concurrent.futures
+import re
 import signal
+import subprocess
 import time
 
 import httpx
 import pytest
-from conftest import APPS, SLOWER, wait_until
+from conftest import APPS, BINARY, SLOWER, wait_until
 
 STAYS = ["sleep", "socket", "lock", "queue", "subprocess", "burning"]
 
@@ -199,6 +201,18 @@ def test_asyncio_debug_mode(serve, python):
         assert server.get("/async").status_code == 200
     assert server.get("/async").status_code == 200
     assert "Non-thread-safe operation" not in server.log
+
+
+def test_who_was_overtaken_is_told(one):
+    server = one()
+    for _ in range(3):
+        with Staying(server, "/stay/sleep"):
+            time.sleep(0.05)
+    wait_until(lambda: server.get("/state").json()["inside"] == 0)
+    done = subprocess.run([BINARY, "routes", "--live", str(server.pid)], capture_output=True, text=True, timeout=20)
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("/stay/{kind}"))
+    assert re.search(r"inline \(blocking=False\) +3 x, \d+ ms", line), done.stdout
+    assert int(re.search(r"(\d+) ms", line)[1]) >= 50
 
 
 def test_timers_are_not_late(one):

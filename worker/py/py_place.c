@@ -68,6 +68,18 @@ void oar_py_place_run(struct oar_py_thread *t, struct oar_request *r)
     }
 }
 
+/* How long it stayed is known from the overtaking on: nobody looked at a clock before. */
+static void count_overtaking(const struct oar_py_thread *t, const struct oar_request *r)
+{
+    struct oar_route_live *live = &oar_py.args->live[r->route->handler];
+    uint64_t stay = (uint64_t)(oar_py.args->config->blocking_threshold * 1e9);
+    uint64_t ns = oar_now_ns() - OAR_GET_NOW(t->driver->taken_ns) + stay;
+    OAR_ADD_SHARED(live->overtaken, 1);
+    if (ns > OAR_GET_NOW(live->longest_ns)) {
+        OAR_SET(live->longest_ns, ns); /* two threads at once: one of two long ones stands */
+    }
+}
+
 enum oar_call oar_py_place_run_here(struct oar_py_thread *t, struct oar_request *r)
 {
     if (!oar_py_inside_begin(t)) {
@@ -82,6 +94,7 @@ enum oar_call oar_py_place_run_here(struct oar_py_thread *t, struct oar_request 
         }
         return OAR_CALL_DONE;
     }
+    count_overtaking(t, r);
     oar_py_job_left(t, r);
     return OAR_CALL_LEFT;
 }
