@@ -23,7 +23,7 @@ GIL_STAMP := $(BUILD)/python-gil
 FT_STAMP := $(BUILD)/python-ft
 
 .SECONDARY:
-.PHONY: compare tune doctor validate regret peers bench-peers bench-pool help bridge sanitized build run test unit e2e asyncio lint interop handlers bench asan tsan fuzz fuzzers replay corpora install clean docs setup server FORCE
+.PHONY: soak compare tune doctor validate regret peers bench-peers bench-pool help bridge sanitized build run test unit e2e asyncio lint interop handlers bench asan tsan fuzz fuzzers replay corpora install clean docs setup server FORCE
 
 help: ## this list
 	@echo "oarlock: make VERB"
@@ -203,6 +203,16 @@ $(BUILD)/axum/release/oarlock-bench-axum: bench/axum/Cargo.toml bench/axum/src/m
 handlers: build $(BUILD)/load $(BUILD)/inprocess $(BUILD)/axum/release/oarlock-bench-axum ## what handlers cost (HANDLERS="wire wait --rounds 11"; parts: wire wait inprocess cpu mixed beside five collect)
 	@scripts/packages.sh test
 	@python3 bench/handlers.py $(HANDLERS) --others "$$(scripts/venv.sh $$(cat $(GIL_STAMP)) bench/requirements-gil.txt)"
+
+# Minutes of each program by nature; CI gives each 60 seconds. One after the other: each wants both cores.
+SOAKS := "pipelined.py" $(foreach k,gil ft,"slow_readers.py --python $(k)" "stays.py --silent --python $(k)" \
+    "stays.py --python $(k)" "stays.py --python $(k) --threads 2")
+soak: build $(BUILD)/load $(BUILD)/unit/test_relay ## hostile and patient clients for TIME=60 seconds a program, on both interpreters
+	@scripts/packages.sh test
+	@failed=0; for program in $(SOAKS); do echo "== $$program"; \
+	    $(VENV_PYTHON) tests/soak/$$program --time $(or $(TIME),60) || { failed=1; echo "== FAILED: $$program"; }; done; \
+	    echo "== test_relay, 10 million steps and rounds"; \
+	    RELAY_STEPS=10000000 RELAY_ROUNDS=10000000 $(BUILD)/unit/test_relay || failed=1; exit $$failed
 
 test: build $(BUILD)/load ## all tests: units under sanitizers, HTTP cases, corpora, end to end on both interpreters
 	@$(MAKE) unit

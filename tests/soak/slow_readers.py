@@ -22,20 +22,10 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from common import load, serve, worker
+
+APPS = Path(__file__).resolve().parents[1] / "e2e/apps"
 PATH = "/quick"
-
-
-def load(port: int, core: int, seconds: float, rate: float = 0) -> dict[str, float]:
-    command = [
-        *("taskset", "-c", str(core), str(ROOT / "build/load"), "--port", str(port), "--path", PATH),
-        *("--connections", "16", "--seconds", str(seconds), *(["--rate", f"{rate:.0f}"] if rate else [])),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60)
-    found: dict[str, float] = json.loads(done.stdout)
-    if found["errors"] or found["bad_status"]:
-        raise SystemExit(f"the honest client had errors: {done.stdout}")
-    return found
 
 
 class Readers:
@@ -94,36 +84,11 @@ def read_slowly(port: int, count: int) -> None:
     print(json.dumps({"open": len(readers.open), "cut": readers.cut}))
 
 
-def serve(python: str, core: int, log: Path) -> tuple[subprocess.Popen[bytes], int]:
-    ready_r, ready_w = os.pipe()
-    with log.open("wb") as out:
-        server = subprocess.Popen(
-            [
-                *("taskset", "-c", str(core), str(ROOT / "build/oarlock"), "run", "pool_jobs:app", "--python", python),
-                *("--app-dir", str(ROOT / "tests/e2e/apps"), "--workers", "1", "--threads", "1"),
-                *("--bind", "127.0.0.1:0", "--ready-fd", str(ready_w)),
-            ],
-            pass_fds=(ready_w,),
-            stdout=out,
-            stderr=out,
-        )
-    os.close(ready_w)
-    with os.fdopen(ready_r) as ready:
-        line = ready.readline()
-    if not line:
-        raise SystemExit(f"the server did not start:\n{log.read_text()}")
-    return server, int(line.partition("127.0.0.1:")[2].split()[0].strip(","))
-
-
-def worker(server: subprocess.Popen[bytes]) -> str:
-    return Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text()
-
-
 def soak(args: argparse.Namespace, server: subprocess.Popen[bytes], port: int, core: int) -> int:
     first = worker(server)
-    load(port, core, 1)
-    rate = load(port, core, 2)["rate"] * 0.1
-    alone = [load(port, core, 3, rate)["p99_us"] for _ in range(5)]
+    load(port, core, 1, PATH)
+    rate = load(port, core, 2, PATH)["rate"] * 0.1
+    alone = [load(port, core, 3, PATH, rate)["p99_us"] for _ in range(5)]
     readers = subprocess.Popen(
         [sys.executable, __file__, "--read-slowly", str(port), "--readers", str(args.readers)],
         stdout=subprocess.PIPE,
@@ -135,7 +100,7 @@ def soak(args: argparse.Namespace, server: subprocess.Popen[bytes], port: int, c
         readers.stdout.readline()
         end = time.monotonic() + args.time
         while time.monotonic() < end:
-            beside.append(load(port, core, 3, rate)["p99_us"])
+            beside.append(load(port, core, 3, PATH, rate)["p99_us"])
     finally:
         readers.terminate()
         seen = json.loads(readers.communicate(timeout=60)[0] or "{}")
@@ -160,7 +125,7 @@ def main() -> None:
         return
     cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
-        server, port = serve(args.python, cores[0], Path(folder) / "log")
+        server, port = serve("pool_jobs:app", APPS, args.python, cores[0], Path(folder) / "log", "--threads", "1")
         try:
             status = soak(args, server, port, cores[-1])
         finally:
