@@ -23,7 +23,7 @@ GIL_STAMP := $(BUILD)/python-gil
 FT_STAMP := $(BUILD)/python-ft
 
 .SECONDARY:
-.PHONY: soak compare tune doctor validate regret peers bench-peers bench-pool help bridge sanitized build run test unit e2e asyncio lint interop handlers bench asan tsan fuzz fuzzers replay corpora install clean docs setup server FORCE
+.PHONY: soak stays compare tune doctor validate regret peers bench-peers bench-pool help bridge sanitized build run test unit e2e asyncio lint interop handlers bench asan tsan fuzz fuzzers replay corpora install clean docs setup server FORCE
 
 help: ## this list
 	@echo "oarlock: make VERB"
@@ -203,6 +203,9 @@ $(BUILD)/axum/release/oarlock-bench-axum: bench/axum/Cargo.toml bench/axum/src/m
 handlers: build $(BUILD)/load $(BUILD)/inprocess $(BUILD)/axum/release/oarlock-bench-axum ## what handlers cost (HANDLERS="wire wait --rounds 11"; parts: wire wait inprocess cpu mixed beside five collect)
 	@scripts/packages.sh test
 	@python3 bench/handlers.py $(HANDLERS) --others "$$(scripts/venv.sh $$(cat $(GIL_STAMP)) bench/requirements-gil.txt)"
+
+stays: build $(BUILD)/load ## who waits for a `def` that stays on the thread that drives its event loop (STAYS="--rounds 9")
+	@python3 bench/stays.py $(STAYS)
 
 # Minutes of each program by nature; CI gives each 60 seconds. One after the other: each wants both cores.
 SOAKS := "pipelined.py" $(foreach k,gil ft,"slow_readers.py --python $(k)" "stays.py --silent --python $(k)" \

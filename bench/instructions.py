@@ -35,6 +35,7 @@ def run(args: argparse.Namespace, requests: int) -> int:
         server = [args.binary, "run"]
         server += ["--stub"] if not args.app else [args.app, "--app-dir", args.app_dir, "--python", args.python]
         server += ["--workers", "1", "--threads", "1", "--bind", "127.0.0.1:0", "--ready-fd", str(ready_w)]
+        server += ["--blocking-threshold", "1s"]  # callgrind makes every handler slow
         command = [
             "valgrind",
             "--tool=callgrind",

@@ -116,3 +116,27 @@ def make_closure(greeting):
 
 
 app.get("/closure", blocking=False)(make_closure("hello"))
+
+
+@app.get("/stays", blocking=False)
+def stays():
+    time.sleep(0.05)
+    return {"message": "hello"}
+
+
+@app.get("/burns", blocking=False)
+def burns():
+    end = time.perf_counter() + 0.05
+    while time.perf_counter() < end:
+        pass
+    return {"message": "hello"}
+
+
+@app.get("/ticks")
+async def ticks():
+    longest = 0.0
+    for _ in range(500):
+        began = time.perf_counter()
+        await asyncio.sleep(0.002)
+        longest = max(longest, time.perf_counter() - began - 0.002)
+    return {"longest_ms": longest * 1e3}
