@@ -24,7 +24,10 @@ GOES_ON = re.compile(r"event loop (\d+) goes on; it has been (.*) for ([\d.]+) s
     ],
 )
 def test_who_keeps_an_event_loop_is_named(python, serve, path, place):
-    server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "1", "--threads", "2")
+    server = serve(
+        "full:app", "--app-dir", str(APPS), "--python", python, "--workers", "1", "--threads", "2",
+        "--blocking-threshold", "0",  # else the loop would be taken over from the handler
+    )  # fmt: skip
     with server.connect() as pool, server.connect() as s:
         pool.sendall(b"GET /block/1000 HTTP/1.1\r\nHost: a\r\n\r\n")  # keeps nobody
         time.sleep(0.05)

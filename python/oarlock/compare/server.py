@@ -160,7 +160,7 @@ def throttled() -> tuple[int, float]:
 
 # ---- the scoreboard (docs/shm-format.md) ------------------------------------------------------------
 
-_MAGIC, _VERSION = 0x64726F6273726C6F, 4
+_MAGIC, _VERSION = 0x64726F6273726C6F, 5
 _HEADER = struct.Struct("=QIIIIIIiI")
 _LINE1 = struct.Struct("=IiIIIIQ")
 _COUNTERS = struct.Struct("=16Q")  # accepted requests responses*6 errors refused timeouts in out attaches ns pool
