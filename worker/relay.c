@@ -15,6 +15,7 @@
 #include "worker/relay.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -67,6 +68,7 @@ static void *spare_main(void *argument)
     struct oar_seat *s = start.seat;
     const struct oar_app *app = r->worker->app;
     free(argument);
+    pthread_setname_np(pthread_self(), "oarlock-spare");
     void *state = app->spare_start();
     pthread_mutex_lock(&r->lock);
     while (state && wait_for_call(r, s)) {
@@ -205,6 +207,7 @@ static void *look_out(void *argument)
     double tick = OAR_MAX(OAR_MIN(r->stay, LONGEST_TICK), SHORTEST_TICK);
     int patience = (int)(r->stay / tick + 0.999);
     struct timespec pause = {.tv_nsec = (long)(tick * 1e9)};
+    pthread_setname_np(pthread_self(), "oarlock-lookout");
     int quiet = QUIET_TICKS;
     while (all && (quiet < QUIET_TICKS || rest(r))) {
         bool moves = false;
@@ -286,13 +289,20 @@ enum oar_status oar_relay_start(struct oar_relay *r, struct oar_worker *w, uint3
     r->signs.relay = r;
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->rested, NULL);
+    sigset_t all;
+    sigset_t before; /* signals are the main thread's, where Python's handlers run */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = pthread_create(&r->lookout, NULL, look_out, r);
+    if (rc == 0) {
+        pthread_mutex_lock(&r->lock);
+        add_spare(r);
+        pthread_mutex_unlock(&r->lock);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc != 0) {
         return oar_err_set(err, "cannot start the lookout for slow handlers: %s", strerror(rc));
     }
-    pthread_mutex_lock(&r->lock);
-    add_spare(r);
-    pthread_mutex_unlock(&r->lock);
     r->started = true;
     for (int i = 0; i < w->n_threads; i++) {
         pthread_cond_init(&w->threads[i].home.changed, NULL);
