@@ -276,7 +276,7 @@ static bool names_attribute(const char *target)
            !is_file(target, module);
 }
 
-/* "src/main.py" is main:app in the folder src. */
+/* The path of a file in another folder is its module with that folder as --app-dir. */
 static enum oar_status wrong_target(const char *target, struct oar_err *err)
 {
     size_t len = strcspn(target, ":");

@@ -36,7 +36,7 @@ struct oar_relay_signs {
 
 struct oar_driver {
     _Atomic uint64_t word;
-    _Atomic uint64_t taken_ns;     /* CLOCK_MONOTONIC: when it was taken last. Writer: who took it */
+    _Atomic uint64_t taken_ns; /* CLOCK_MONOTONIC: when it was taken last. Writer: who took it */
     struct oar_relay_signs *signs; /* NULL: nobody takes loops over, so handlers need not enter */
 };
 

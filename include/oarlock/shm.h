@@ -75,9 +75,9 @@ _Static_assert(sizeof(struct oar_slot) == 12 * OAR_CACHE_LINE, "format");
 struct oar_route_live {
     _Atomic uint8_t place;
     char pad[3];
-    _Atomic uint32_t blamed;    /* times that an event loop waited long for the interpreter while
+    _Atomic uint32_t blamed;     /* times that an event loop waited long for the interpreter while
                                    this route's handler used it in the pool */
-    _Atomic uint64_t blamed_ns; /* how long in all */
+    _Atomic uint64_t blamed_ns;  /* how long in all */
     _Atomic uint64_t longest_ns; /* that its `def` stayed on a driving thread after that was late */
     _Atomic uint32_t overtaken;  /* times that an event loop was taken over while it ran */
     char pad2[4];
