@@ -208,9 +208,9 @@ stays: build $(BUILD)/load ## who waits for a `def` that stays on the thread tha
 	@python3 bench/stays.py $(STAYS)
 
 # Minutes of each program by nature; CI gives each 60 seconds. One after the other: each wants both cores.
-SOAKS := "pipelined.py" $(foreach k,gil ft,"slow_readers.py --python $(k)" "stays.py --silent --python $(k)" \
-    "stays.py --python $(k)" "stays.py --python $(k) --threads 2")
-soak: build $(BUILD)/load $(BUILD)/unit/test_relay ## hostile and patient clients for TIME=60 seconds a program, on both interpreters
+SOAKS := "pipelined.py" $(foreach k,gil ft,"slow_readers.py $(SOAK) --python $(k)" "stays.py $(SOAK) --silent --python $(k)" \
+    "stays.py $(SOAK) --python $(k)" "stays.py $(SOAK) --python $(k) --threads 2")
+soak: build $(BUILD)/load $(BUILD)/unit/test_relay ## hostile and patient clients for TIME=60 seconds a program, on both interpreters (SOAK=--bar: figures count, too)
 	@scripts/packages.sh test
 	@failed=0; for program in $(SOAKS); do echo "== $$program"; \
 	    $(VENV_PYTHON) tests/soak/$$program --time $(or $(TIME),60) || { failed=1; echo "== FAILED: $$program"; }; done; \
