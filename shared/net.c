@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "oarlock/limits.h"
 #include "shared/net_unix.h"
 
 static enum oar_status parse_unix(const char *path, struct oar_address *out, struct oar_err *err)
@@ -105,16 +106,26 @@ static enum oar_status cannot_bind(const struct oar_address *address, const char
     return oar_err_set(err, "--bind %s: %s", text, strerror(error));
 }
 
+/* What accepted sockets inherit; nothing on a unix socket. Of a response that its client does not take,
+ * the kernel keeps no more than OAR_UNSENT_MOST beyond what is on its way: without that limit it is
+ * megabytes for each slow client, made by handlers before there was anybody to read them. */
+static void set_inherited(int listener)
+{
+    const int on = 1;
+    const int most = OAR_UNSENT_MOST;
+    (void)setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    (void)setsockopt(listener, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    (void)setsockopt(listener, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof most);
+}
+
 static enum oar_status adopt(int inherited, const char *text, int *fd, struct oar_err *err)
 {
-    int one = 1;
     int flags = fcntl(inherited, F_GETFL);
     if (flags < 0 || fcntl(inherited, F_SETFL, flags | O_NONBLOCK) != 0 ||
         fcntl(inherited, F_SETFD, FD_CLOEXEC) != 0) {
         return oar_err_set(err, "--bind %s: %s", text, strerror(errno));
     }
-    (void)setsockopt(inherited, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* unless it is unix */
-    (void)setsockopt(inherited, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    set_inherited(inherited);
     *fd = inherited;
     return OAR_OK;
 }
@@ -137,11 +148,9 @@ enum oar_status oar_net_listen(const struct oar_address *address, const char *te
     if (s < 0) {
         return oar_err_set(err, "--bind %s: %s", text, strerror(errno));
     }
-    if (!is_unix) { /* a restart must not wait for TIME_WAIT; accepted sockets inherit TCP_NODELAY
-                     */
+    if (!is_unix) { /* a restart must not wait for TIME_WAIT */
         setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        setsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+        set_inherited(s);
     }
     if (address->any.sa_family == AF_INET6) {
         setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);

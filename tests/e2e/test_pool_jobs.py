@@ -171,3 +171,42 @@ def test_small_pieces_beside_a_thread_that_computes(jobs, python, path):
         assert len(server.get(f"{path}?n=100").content) == 10000
         assert time.monotonic() - started < 2.5
         server.get("/open")
+
+
+ENDLESS = """
+from oarlock import App, StreamingResponse
+
+app = App()
+made = 0
+
+
+@app.get("/endless")
+def endless():
+    def items():
+        global made
+        while True:
+            made += 1
+            yield b"x" * 65536
+
+    return StreamingResponse(items())
+
+
+@app.get("/made")
+async def how_many():
+    return made
+"""
+
+
+def test_little_is_made_for_a_client_that_does_not_read(python, serve, tmp_path):
+    """Neither the worker nor the kernel keeps megabytes of a response that nobody takes."""
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    server = serve("endless:app", "--app-dir", str(tmp_path), "--python", python, "--workers", "1")
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        s.connect(("127.0.0.1", server.port))
+        s.sendall(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
+        looks = [0, 1]
+        while looks[-1] == 0 or looks[-1] != looks[-2]:
+            time.sleep(0.2)
+            looks.append(server.get("/made").json())
+    assert looks[-1] * 65536 <= 1 << 20  # it was 3.8 MiB
