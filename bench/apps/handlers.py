@@ -124,6 +124,12 @@ def stays():
     return {"message": "hello"}
 
 
+@app.get("/turns")
+def turns(ms: float = 0):
+    time.sleep(ms / 1000) if ms else None
+    return {"message": "hello"}
+
+
 @app.get("/burns", blocking=False)
 def burns():
     end = time.perf_counter() + 0.05
