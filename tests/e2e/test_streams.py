@@ -320,7 +320,7 @@ def test_echo_both_ways_at_once(streams):
 # ---- clients that leave -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["endless", "endless-def", "quiet"])
+@pytest.mark.parametrize("path", ["endless", "endless-def", "nothing", "nothing-def", "quiet"])
 def test_a_stream_is_closed_when_its_client_leaves(streams, path):
     with streams.connect() as s:
         s.sendall(head("GET", f"/{path}" + ("" if path == "quiet" else f"/{path}")))
