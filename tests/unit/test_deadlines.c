@@ -177,6 +177,25 @@ static void a_head_behind_a_handler_has_its_own_deadline(void **state)
     assert_contains(got, "HTTP/1.1 408");
 }
 
+static void the_head_behind_that_has_one_of_its_own(void **state)
+{
+    int i = client("");
+    (void)state;
+    asks(i, "/hello", (struct wire_ask){.id = 1, .mode = WIRE_HOLDS});
+    sends(i, "GET /hel");
+    rounds();
+    for (int n = 0; n < 3; n++) { /* the end of one and the beginning of the next come together */
+        passes(1.2);
+        sends(i, "lo HTTP/1.1\r\nHost: a\r\n\r\nGET /hel");
+    }
+    passes(2.2);
+    assert_true(wire_app_answer(1));
+    rounds();
+    const char *got = answer(i);
+    assert_contains(got, "1 ok");
+    assert_contains(got, "HTTP/1.1 408");
+}
+
 static void a_stall_is_not_charged_to_who_has_sent_in_time(void **state)
 {
     int idle = client("");
@@ -477,6 +496,7 @@ int main(void)
         T(a_head_that_trickles_is_late),
         T(a_trickled_head_does_not_renew_the_handlers_deadline),
         T(a_head_behind_a_handler_has_its_own_deadline),
+        T(the_head_behind_that_has_one_of_its_own),
         T(a_stall_is_not_charged_to_who_has_sent_in_time),
         T(a_stall_is_charged_to_who_has_sent_nothing),
         T(a_client_that_reads_again_after_a_stall_is_not_cut),
