@@ -280,16 +280,23 @@ __attribute__((noinline)) void oar_log(enum oar_log_level level, const char *fmt
     }
 }
 
-/* What tells one traceback from another: its stack, not the client's words in its message. */
+/* What tells one traceback from another: its stack, not the client's words in its message. Only the
+ * first run of frames is read: the message begins behind it, and may have lines like frames. */
 static uint64_t stack_of(struct oar_slice text, uint64_t place)
 {
     static const struct oar_slice frame = OAR_LIT("  File \"");
     uint64_t h = place;
+    bool within = false;
     for (size_t at = 0, end; at < text.len; at = end + 1) {
         end = line_end(text, at);
-        if (end - at > frame.len && memcmp(text.ptr + at, frame.ptr, frame.len) == 0) {
+        bool is_frame = end - at > frame.len && memcmp(text.ptr + at, frame.ptr, frame.len) == 0;
+        if (within && !is_frame && (end == at || text.ptr[at] != ' ')) {
+            break;
+        }
+        if (is_frame) {
             h = hash(h, text.ptr + at, end - at);
         }
+        within = within || is_frame;
     }
     return h;
 }

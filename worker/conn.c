@@ -25,6 +25,8 @@
 #include "worker/conn.h"
 
 #include <assert.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -217,8 +219,23 @@ void oar_conn_close(struct oar_conn *c)
     }
 }
 
+/* A client that has closed both halves sends the same FIN as one that still reads, and says which it
+ * is only when it is asked: its kernel keeps what it closed for a minute (tcp_fin_timeout), and
+ * answers with a reset then. What is sent asks; a response that has nothing to say for long is made
+ * to. A unix socket takes none of this and needs none. */
+static void ask_who_reads(const struct oar_conn *c)
+{
+    const int on = 1, idle = 5, again = 15; /* seconds */
+    (void)setsockopt(c->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    (void)setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    (void)setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPINTVL, &again, sizeof again);
+}
+
 void oar_conn_half_closed(struct oar_conn *c)
 {
+    if (!c->half_closed) {
+        ask_who_reads(c);
+    }
     c->half_closed = true;
     struct oar_exchange *x = is_out(c) ? oar_exchange_of(c->first) : NULL;
     if (x) {

@@ -214,6 +214,15 @@ static void refuse_length(struct oar_conn *c, const struct oar_request *r)
     oar_conn_refuse(c, own ? OAR_RULE_ROUTE_BODY_LENGTH : OAR_RULE_BODY_LENGTH);
 }
 
+/* A head or a body follows another one behind a handler: the state stays, the deadline is new. */
+static void renew_deadline(struct oar_conn *c, enum oar_conn_state state, enum oar_deadline kind)
+{
+    if (c->state == state && !c->deadline.link.next) {
+        c->moved = 0;
+        oar_timed_set(c->t, &c->deadline, kind);
+    }
+}
+
 /* The head is complete, a body follows. false: refused. */
 static bool begin_body(struct oar_conn *c, struct oar_request *r, uint64_t length)
 {
@@ -247,6 +256,7 @@ static bool begin_body(struct oar_conn *c, struct oar_request *r, uint64_t lengt
     }
     /* leave is given when the handler asks for the body, or when it is the request's turn */
     r->expects_100 = r->expects_100 && nothing_yet;
+    renew_deadline(c, OAR_CONN_BODY, OAR_DL_BODY);
     return true;
 }
 
@@ -266,6 +276,7 @@ static bool parse_head(struct oar_conn *c)
     if (result == OAR_PARSE_MORE) {
         c->head_partial = true;
         c->in_scanned = c->in_len;
+        renew_deadline(c, OAR_CONN_HEAD, OAR_DL_HEAD);
         return false;
     }
     if (c->head_partial) {

@@ -66,7 +66,8 @@ static size_t authority_end(const char *p, size_t len, struct oar_slice *host)
     size_t scheme = len > 7 && oar_same_letters(p, "http://", 7)    ? 7
                     : len > 8 && oar_same_letters(p, "https://", 8) ? 8
                                                                     : 0;
-    size_t n = scheme ? oar_host_span(p + scheme, p + len) : 0;
+    bool named = scheme && len > scheme && p[scheme] != ':'; /* RFC 9110 section 4.2.1 */
+    size_t n = named ? oar_host_span(p + scheme, p + len) : 0;
     bool ends = scheme + n == len || p[scheme + n] == '/' || p[scheme + n] == '?';
     *host = (struct oar_slice){p + scheme, n};
     return n > 0 && ends ? scheme + n : 0;

@@ -9,7 +9,8 @@
  * handler's deadline belongs to the request that runs, whatever the client does meanwhile. */
 #include "worker/conn.h"
 
-/* A thousand connections that were opened together expire together; served requests go between. */
+/* A thousand connections that were opened together expire together; served requests go between. So
+ * many of each kind: clients that are looked after again and again keep no other deadline waiting. */
 #define EXPIRIES_A_TURN 8
 
 void oar_timed_set(struct oar_thread *t, struct oar_timed *d, enum oar_deadline kind)
@@ -77,12 +78,12 @@ static void conn_expired(struct oar_conn *c, enum oar_deadline kind)
         }
         break;
     case OAR_DL_BODY:
-        if (!oar_conn_receive(c) && !keeps_up(c, kind)) {
+        if (!keeps_up(c, kind) && !oar_conn_receive(c)) {
             refuse_late(c, OAR_RULE_BODY_DEADLINE);
         }
         break;
     case OAR_DL_WRITE:
-        if (!oar_conn_flush(c) && !keeps_up(c, kind)) {
+        if (!keeps_up(c, kind) && !oar_conn_flush(c)) {
             c->reset = true;
             close_late(c);
         }
@@ -130,18 +131,17 @@ static void set_timer(struct oar_thread *t)
 static void on_deadline(struct ev_loop *ev, ev_timer *timer, int events)
 {
     struct oar_thread *t = ev_userdata(ev);
-    int left = EXPIRIES_A_TURN;
     struct oar_timed *d;
     (void)timer, (void)events;
     for (int kind = 0; kind < OAR_DL_HANDLER; kind++) {
-        for (; left > 0 && (d = passed(t, kind)); left--) {
+        for (int left = EXPIRIES_A_TURN; left > 0 && (d = passed(t, kind)); left--) {
             conn_expired(OAR_CONTAINER_OF(d, struct oar_conn, deadline), kind);
         }
     }
     if (passed(t, OAR_DL_HANDLER)) {
         oar_thread_take_done(t); /* one that has answered in time is not late */
     }
-    for (; left > 0 && (d = passed(t, OAR_DL_HANDLER)); left--) {
+    for (int left = EXPIRIES_A_TURN; left > 0 && (d = passed(t, OAR_DL_HANDLER)); left--) {
         request_expired(OAR_CONTAINER_OF(d, struct oar_request, overdue));
     }
     set_timer(t);

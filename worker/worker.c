@@ -54,6 +54,13 @@ static enum oar_status begin(struct oar_thread *t, struct oar_err *err)
     return status;
 }
 
+/* Its loop may end long before the others', and is stuck nowhere then. */
+static void run(struct oar_thread *t)
+{
+    t->worker->app->thread_run(t->home_state);
+    OAR_SET(t->slot->phase, OAR_PHASE_WAIT);
+}
+
 static void *thread_main(void *argument)
 {
     struct thread_start start = *(struct thread_start *)argument;
@@ -62,7 +69,7 @@ static void *thread_main(void *argument)
     enum oar_status status = begin(start.thread, &err);
     report(start.starting, status, &err);
     if (status == OAR_OK) {
-        start.thread->worker->app->thread_run(start.thread->home_state);
+        run(start.thread);
         start.thread->worker->app->thread_stop(start.thread->home_state);
     }
     return NULL;
@@ -113,7 +120,7 @@ static enum oar_status serve(struct oar_worker *w, const struct oar_worker_args 
     if (oar_control_send(args->control_fd, OAR_MSG_READY, 0) != OAR_OK) {
         return oar_err_set(err, "cannot tell the master: %s", strerror(errno));
     }
-    w->app->thread_run(w->threads[0].home_state);
+    run(&w->threads[0]);
     for (int i = 1; i < w->n_threads; i++) { /* all threads end before the interpreter does */
         pthread_join(ids[i], NULL);
     }

@@ -320,7 +320,7 @@ def test_echo_both_ways_at_once(streams):
 # ---- clients that leave -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["endless", "endless-def", "quiet"])
+@pytest.mark.parametrize("path", ["endless", "endless-def", "nothing", "nothing-def", "quiet"])
 def test_a_stream_is_closed_when_its_client_leaves(streams, path):
     with streams.connect() as s:
         s.sendall(head("GET", f"/{path}" + ("" if path == "quiet" else f"/{path}")))
@@ -328,6 +328,24 @@ def test_a_stream_is_closed_when_its_client_leaves(streams, path):
         reset(s)
     happens(streams, {"endless-def": "endless-def closed in True"}.get(path, f"{path} closed"))
     assert "broke off" not in streams.log.partition("/endless")[2]
+
+
+def test_a_client_that_has_closed_is_told_from_one_that_still_reads(streams):
+    """Both have sent FIN, and the responses have nothing to say: probes ask who is there."""
+    with streams.connect() as reads:
+        reads.sendall(head("GET", "/nothing/reads"))
+        read_until(reads, b"tick\n\r\n")
+        reads.shutdown(socket.SHUT_WR)
+        for name in ("nothing", "nothing-def"):
+            with streams.connect() as s:
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_LINGER2, 1)  # what the kernel makes a minute of otherwise
+                s.sendall(head("GET", f"/{name}/fin-{name}"))
+                read_until(s, b"tick\n\r\n")
+        for name in ("nothing", "nothing-def"):
+            happens(streams, f"fin-{name} closed")
+        assert "reads closed" not in events(streams)
+        reset(reads)
+    happens(streams, "reads closed")
 
 
 def test_a_handler_goes_on_when_its_client_has_left(streams):

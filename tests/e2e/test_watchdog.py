@@ -47,6 +47,17 @@ def test_who_keeps_an_event_loop_is_named(python, serve, path, place):
     assert 1.8 < float(goes_on[2]) < 3.5 * SLOWER
 
 
+def test_a_loop_that_has_ended_is_stuck_nowhere(python, serve):
+    """A drain is over on one event loop long before it is on the other."""
+    server = serve("full:app", "--app-dir", str(APPS), "--python", python, "--workers", "1", "--threads", "2")
+    with server.connect() as s:
+        s.sendall(b"GET /block/2000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.1)  # it is in the pool; if not, it is served all the same
+        assert server.stop() == 0
+        assert b"200 OK" in s.recv(4096)
+    assert not NAMED.search(server.log), server.log
+
+
 def memory(server) -> Path:
     for fd in Path(f"/proc/{server.pid}/fd").iterdir():
         if "oarlock-scoreboard" in os.readlink(fd):

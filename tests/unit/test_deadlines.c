@@ -177,6 +177,25 @@ static void a_head_behind_a_handler_has_its_own_deadline(void **state)
     assert_contains(got, "HTTP/1.1 408");
 }
 
+static void the_head_behind_that_has_one_of_its_own(void **state)
+{
+    int i = client("");
+    (void)state;
+    asks(i, "/hello", (struct wire_ask){.id = 1, .mode = WIRE_HOLDS});
+    sends(i, "GET /hel");
+    rounds();
+    for (int n = 0; n < 3; n++) { /* the end of one and the beginning of the next come together */
+        passes(1.2);
+        sends(i, "lo HTTP/1.1\r\nHost: a\r\n\r\nGET /hel");
+    }
+    passes(2.2);
+    assert_true(wire_app_answer(1));
+    rounds();
+    const char *got = answer(i);
+    assert_contains(got, "1 ok");
+    assert_contains(got, "HTTP/1.1 408");
+}
+
 static void a_stall_is_not_charged_to_who_has_sent_in_time(void **state)
 {
     int idle = client("");
@@ -419,6 +438,56 @@ static void the_hog_makes_room_for_a_new_body(void **state)
     oar_buf_free(&some);
 }
 
+/* ---- none is starved by others ---- */
+
+static void looks_starve_no_handlers_deadline(void **state)
+{
+    enum { CLIENTS = 12 }; /* more than expire in a turn */
+    int last = 0;
+    wire_config.handler_timeout = 3;
+    wire_end();
+    wire_begin();
+    (void)state;
+    for (unsigned n = 0; n < CLIENTS; n++) {
+        last = client("");
+        asks(last, "/hello", (struct wire_ask){.id = n, .mode = WIRE_HOLDS});
+        wires[last].fin = true; /* looked after every half-second from now on */
+    }
+    rounds();
+    for (int n = 0; n < 20; n++) { /* a loop whose turns take so long that all are due in each */
+        wire_clock += 0.6;
+        wire_round();
+    }
+    assert_contains(answer(last), "HTTP/1.1 504");
+    for (unsigned n = 0; n < CLIENTS; n++) {
+        wire_app_answer(n);
+    }
+}
+
+static void a_fast_body_starves_no_handlers_deadline(void **state)
+{
+    struct oar_buf some = {0};
+    wire_config.handler_timeout = 5;
+    wire_end();
+    wire_begin();
+    (void)state;
+    oar_buf_printf(&some, POST "Content-Length: 150000\r\n\r\n%.*s", 149999, wire_pattern);
+    oar_buf_put(&some, "", 1);
+    int fast = client("");
+    wires[fast].most_read = 200;
+    sends(fast, some.data);
+    int i = client("");
+    asks(i, "/hello", (struct wire_ask){.id = 1, .mode = WIRE_HOLDS});
+    for (int n = 0; n < 105; n++) { /* something is in the socket all the time */
+        wire_clock += 0.05;
+        wire_round();
+    }
+    assert_true(wires[fast].taken < wires[fast].arrived);
+    assert_contains(answer(i), "HTTP/1.1 504");
+    wire_app_answer(1);
+    oar_buf_free(&some);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -427,6 +496,7 @@ int main(void)
         T(a_head_that_trickles_is_late),
         T(a_trickled_head_does_not_renew_the_handlers_deadline),
         T(a_head_behind_a_handler_has_its_own_deadline),
+        T(the_head_behind_that_has_one_of_its_own),
         T(a_stall_is_not_charged_to_who_has_sent_in_time),
         T(a_stall_is_charged_to_who_has_sent_nothing),
         T(a_client_that_reads_again_after_a_stall_is_not_cut),
@@ -440,6 +510,8 @@ int main(void)
         T(keep_alive_0_closes_behind_the_answer),
         T(head_body_and_write_0_are_no_limit),
         T(the_hog_makes_room_for_a_new_body),
+        T(looks_starve_no_handlers_deadline),
+        T(a_fast_body_starves_no_handlers_deadline),
     };
 #undef T
     wire_setup();

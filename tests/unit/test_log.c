@@ -162,6 +162,21 @@ static void stacks_are_told_apart_and_messages_are_not(void **state)
     assert_int_equal(lines_of(end()), 2 * OAR_LOG_TEXTS_A_SECOND * 3);
 }
 
+static void a_message_cannot_make_a_stack_of_its_own(void **state)
+{
+    char text[200];
+    (void)state;
+    begin();
+    for (int i = 0; i < 60; i++) {
+        int n = sprintf(text,
+                        "Traceback:\n  File \"a.py\", line 9\n    raise\nValueError: x\n"
+                        "Traceback:\n  File \"%d\"\n",
+                        i);
+        oar_log_text(OAR_LOG_ERROR, (struct oar_slice){text, (size_t)n});
+    }
+    assert_int_equal(lines_of(end()), OAR_LOG_TEXTS_A_SECOND * 6);
+}
+
 static void a_full_pipe_loses_lines_and_says_so(void **state)
 {
     char piece[4096];
@@ -192,6 +207,7 @@ int main(void)
         cmocka_unit_test(a_text_is_marked_and_bounded),
         cmocka_unit_test(a_place_is_limited_and_the_rest_is_counted),
         cmocka_unit_test(stacks_are_told_apart_and_messages_are_not),
+        cmocka_unit_test(a_message_cannot_make_a_stack_of_its_own),
         cmocka_unit_test(a_full_pipe_loses_lines_and_says_so),
     };
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);

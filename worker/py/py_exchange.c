@@ -82,8 +82,9 @@ int oar_py_give(struct oar_exchange *x, PyObject *chunk, enum oar_room *room)
     if (view_chunk(chunk, &view) != 0) {
         return -1;
     }
-    *room = OAR_ROOM_OK;
-    if (view.len > 0) { /* a chunk without bytes would be the last: RFC 9112 section 7.1 */
+    if (view.len == 0) { /* would be the last chunk: RFC 9112 section 7.1. Does anybody read? */
+        *room = host()->is_gone(x) ? OAR_ROOM_GONE : OAR_ROOM_OK;
+    } else {
         PyThreadState *state = view.len > COPY_DETACHED ? PyEval_SaveThread() : NULL;
         *room = host()->write(x, view.buf, (size_t)view.len);
         if (state) {

@@ -1,9 +1,11 @@
 """Bodies piece by piece, in both directions, and clients that leave."""
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import threading
+import time
 
 from oarlock import App, ClientDisconnect, Request, StreamingResponse
 
@@ -195,6 +197,29 @@ def endless_def(name: str):
             yield "tick\n" * 1000
     finally:
         events.append(f"{name} closed in {threading.current_thread() is not threading.main_thread()}")
+
+
+@app.get("/nothing/{name}")
+async def nothing(name: str):
+    try:
+        yield "tick\n"
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):  # as a library may
+                await asyncio.sleep(0.01)
+            yield ""
+    finally:
+        events.append(f"{name} closed")
+
+
+@app.get("/nothing-def/{name}")
+def nothing_def(name: str):
+    try:
+        yield "tick\n"
+        while True:
+            time.sleep(0.01)  # looks whether there is something to say
+            yield ""
+    finally:
+        events.append(f"{name} closed")
 
 
 @app.get("/quiet")
