@@ -10,6 +10,7 @@ import time
 
 import pytest
 from conftest import APPS, BINARY, clean_environment, start, wait_until
+from test_streams import head
 
 APP = """
 import asyncio, time
@@ -249,3 +250,11 @@ def test_a_close_with_unread_requests_takes_no_response_away(server):
             time.sleep(0.01)  # the server has closed before the answer is read
             got = read_all(c)
         assert len(got.partition(b"\r\n\r\n")[2]) == 20_000
+
+
+def test_pipelined_requests_wait_for_their_turn(serve, python):
+    """Depth and memory of a connection are limited: the rest stays in the socket, and is answered all the same."""
+    for limit in (["--max-pipeline", "2"], ["--max-connection-memory", "4096"]):
+        server = serve("streams:app", "--app-dir", str(APPS), "--python", python, "--workers", "1", *limit)
+        raw = server.raw(head("GET", "/lines/1") * 100 + head("GET", "/lines/2", "Connection: close"))
+        assert raw.count(b"HTTP/1.1 200 OK") == 101

@@ -495,11 +495,3 @@ def test_bodies_that_are_held_are_limited(serve, python):
         assert refused.count(b"HTTP/1.1 503 ") == 1
         assert b"--max-buffered" in refused
     assert post(server, "/buffered", b"x" * 300000)[0] == 200  # what they held is free again
-
-
-def test_pipelined_requests_wait_for_their_turn(serve, python):
-    """Depth and memory of a connection are limited: the rest stays in the socket, and is answered all the same."""
-    for limit in (["--max-pipeline", "2"], ["--max-connection-memory", "4096"]):
-        server = serve("streams:app", "--app-dir", str(APPS), "--python", python, "--workers", "1", *limit)
-        raw = server.raw(head("GET", "/lines/1") * 100 + head("GET", "/lines/2", "Connection: close"))
-        assert raw.count(b"HTTP/1.1 200 OK") == 101
