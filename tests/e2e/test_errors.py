@@ -126,6 +126,16 @@ CASES = {
 }
 
 
+def test_a_crash_in_the_import_is_named(python, tmp_path):
+    """Out of memory, or an extension module's fault: the signal is all there is to know."""
+    (tmp_path / "crashes.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    arguments = ["crashes:app", "--app-dir", str(tmp_path), "--python", python]
+    for command in ("run", "routes"):
+        status, out = run_and_fail(command, *arguments, "--bind", "127.0.0.1:0")
+        assert status == 1
+        assert "it was killed by signal 11 (Segmentation fault)" in out
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_application_errors(name, python, tmp_path):
     source, target, says = CASES[name]
@@ -353,6 +363,7 @@ def test_stop_before_ready(python, tmp_path, phase):
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=20)
     assert process.returncode == 0, log
+    assert "out of memory" not in log, "the master has killed them itself"
     for pid in children:
         wait_until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"))
 
