@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "oarlock/control.h"
+#include "worker/forked.h"
 #include "worker/thread.h"
 #include "worker/timing.h"
 #include "worker/watchdog.h"
@@ -39,6 +40,13 @@ static void report(struct starting *s, enum oar_status status, const struct oar_
     pthread_mutex_unlock(&s->lock);
 }
 
+/* From now on nothing of the loop's own is what the watchdog would name. */
+static void serve_thread(struct oar_thread *t)
+{
+    t->worker->app->thread_run(t->home_state);
+    OAR_SET(t->slot->phase, OAR_PHASE_WAIT);
+}
+
 /* Both ends of a thread's life; between them the application's side drives the loop. */
 static enum oar_status begin(struct oar_thread *t, struct oar_err *err)
 {
@@ -62,7 +70,7 @@ static void *thread_main(void *argument)
     enum oar_status status = begin(start.thread, &err);
     report(start.starting, status, &err);
     if (status == OAR_OK) {
-        start.thread->worker->app->thread_run(start.thread->home_state);
+        serve_thread(start.thread);
         start.thread->worker->app->thread_stop(start.thread->home_state);
     }
     return NULL;
@@ -113,7 +121,7 @@ static enum oar_status serve(struct oar_worker *w, const struct oar_worker_args 
     if (oar_control_send(args->control_fd, OAR_MSG_READY, 0) != OAR_OK) {
         return oar_err_set(err, "cannot tell the master: %s", strerror(errno));
     }
-    w->app->thread_run(w->threads[0].home_state);
+    serve_thread(&w->threads[0]);
     for (int i = 1; i < w->n_threads; i++) { /* all threads end before the interpreter does */
         pthread_join(ids[i], NULL);
     }
@@ -162,6 +170,9 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
         bridge.args.n_threads = w.n_threads;
         bridge.args.live = oar_shm_routes(args->shm);
         status = w.app->start(&bridge.args, &err);
+        if (w.draining == OAR_FORKED) {
+            oar_forked_end();
+        }
     }
     if (status == OAR_OK) {
         status = serve(&w, args, ids, &err);
@@ -198,6 +209,7 @@ int oar_loader_run(const struct oar_config *config, const struct oar_bridge *fou
     static struct oar_bridge bridge;
     struct oar_err err;
     char *manifest = NULL;
+    pid_t own = getpid();
     bridge = *found;
     enum oar_status status = oar_bridge_open(config, &bridge, &err);
     if (status == OAR_OK) {
@@ -205,6 +217,9 @@ int oar_loader_run(const struct oar_config *config, const struct oar_bridge *fou
         bridge.args.cpu_count = cpu_count;
         bridge.args.n_threads = (int)config->threads;
         status = bridge.app->describe(&bridge.args, &manifest, &err);
+        if (getpid() != own) {
+            oar_forked_end();
+        }
     }
     if (status == OAR_OK) {
         char line[256]; /* what serves, for the line that says so */
