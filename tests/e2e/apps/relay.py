@@ -153,7 +153,8 @@ async def waits(request: Request, wait: float = 0.001):
     task = asyncio.current_task()
     async with asyncio.timeout(20):
         await asyncio.sleep(wait)
-    assert task is asyncio.current_task() and asyncio.get_running_loop() is request.state.loop
+    assert task is asyncio.current_task()
+    assert asyncio.get_running_loop() is request.state.loop
     await asyncio.create_task(asyncio.sleep(0))
     return threading.get_native_id()
 
