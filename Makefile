@@ -27,7 +27,7 @@ FT_STAMP := $(BUILD)/python-ft
 
 help: ## this list
 	@echo "oarlock: make VERB"
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 15
 	@echo
 	@echo "  PYTHON=, FT_PYTHON=  interpreters to use instead of building both (>= 3.13, shared libpython)"
 	@echo "  OPTIMIZED=1          build the interpreters with PGO and LTO    V=1  show commands"
@@ -113,7 +113,7 @@ $(BUILD)/sequences: tests/unit/test_sequences.c $(WIRE_SRC) $(HEADERS) $(wildcar
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(WARN) $(CPPFLAGS) -O2 -g $(WIRE_WRAP) $(filter %.c,$^) -o $@ -lcmocka -lev -lcjson -lpthread -lm
 
-unit: setup
+unit: setup ## the C units under ASan and UBSan (one: make build/unit/test_NAME && build/unit/test_NAME)
 	@scripts/packages.sh test
 	@$(MAKE) $(UNIT_BIN)
 	@for t in $(UNIT_BIN); do echo "== $$t"; ASAN_OPTIONS=detect_leaks=1 ./$$t || exit 1; done
@@ -138,7 +138,7 @@ $(BUILD)/inprocess: $(INPROCESS_SRC) $(HEADERS)
 VENV_PYTHON = $(shell scripts/venv.sh $$(cat $(BUILD)/python-gil) tests/requirements.txt)
 C_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
-e2e: build $(BUILD)/load
+e2e: build $(BUILD)/load ## pytest against the real server on both interpreters (PYTEST="-q -k slow_reader")
 	@$(VENV_PYTHON) -m pytest $(PYTEST)
 
 asyncio: build ## CPython's own test_asyncio on our event loop, on both interpreters (ASYNCIO="--stock" for --loop stock)
@@ -194,7 +194,7 @@ peers: build $(BUILD)/load $(BUILD)/net-http $(BUILD)/axum/release/oarlock-bench
 	    --ft-peers "$$(scripts/venv.sh $$(cat $(FT_STAMP)) bench/requirements-ft.txt)" \
 	    $(if $(ALL),--all "$$(scripts/venv.sh $$(cat $(GIL_STAMP)) bench/requirements-all.txt)") $(PEERS)
 
-bench-peers: peers
+bench-peers: peers ## the same as peers
 
 $(BUILD)/axum/release/oarlock-bench-axum: bench/axum/Cargo.toml bench/axum/src/main.rs
 	@if command -v cargo >/dev/null; then cd bench/axum && CARGO_TARGET_DIR=../../$(BUILD)/axum cargo build --release --quiet; \
@@ -250,7 +250,7 @@ replay: fuzzers
 	    $(FUZZ)/seeds/$(t) &&) true
 	@echo "fuzzers: no seed and no input of the kept corpora is taken amiss"
 
-corpora: fuzzers # what `make fuzz` has found, at its smallest, into tests/fuzz
+corpora: fuzzers ## what `make fuzz` has found, at its smallest, into tests/fuzz
 	@$(foreach t,$(FUZZERS),rm -rf $(FUZZ)/merged && mkdir $(FUZZ)/merged && \
 	    $(FUZZ)/fuzz_$(t) -merge=1 -max_len=$(LONGEST_$(t)) -verbosity=0 $(FUZZ)/merged $(FUZZ)/$(t) $(FUZZ)/seeds/$(t) >/dev/null 2>&1 && \
 	    python3 scripts/fuzz_seeds.py keep $(t) $(FUZZ)/merged &&) true

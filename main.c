@@ -2,6 +2,7 @@
  * oarlock: the only file that knows both sides. Reads the options, finds the interpreter, and hands
  * the master the functions that run in its children. Process: master. Owns the configuration for
  * the life of all processes. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -71,10 +72,24 @@ static void warn_of_unknown_variables(void)
     }
 }
 
+/* Where one of these is closed, the next descriptor would take its place, and what the application
+ * prints would go into a pipe or socket of the server's. */
+static void fill_standard_descriptors(void)
+{
+    int fd = STDIN_FILENO;
+    while (fd >= 0 && fd <= STDERR_FILENO) {
+        fd = open("/dev/null", O_RDWR); /* the lowest that is free */
+    }
+    if (fd > STDERR_FILENO) {
+        close(fd);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct oar_err err;
     int status = 0;
+    fill_standard_descriptors();
     oar_log_init("master", OAR_LOG_INFO);
     if (argc > 1 && oar_tools_has(argv[1])) {
         oar_tools_exec(argv, &err); /* returns only when it failed */

@@ -101,7 +101,7 @@ enum oar_status oar_child_spawn(const struct oar_spawn *s, uint32_t index, uint3
     for (uint32_t t = 0; t < s->n_threads; t++) {
         OAR_SET(oar_shm_slot(s->shm, index * s->n_threads + t)->pid, (int32_t)pid);
     }
-    *out = (struct oar_child){pid, pair[0]};
+    *out = (struct oar_child){.pid = pid, .control_fd = pair[0]};
     return OAR_OK;
 }
 
@@ -115,9 +115,11 @@ void oar_child_clear_slots(const struct oar_spawn *s, uint32_t index)
     }
 }
 
-void oar_child_describe(int status, char *out, size_t room)
+void oar_child_describe(int status, bool killed, char *out, size_t room)
 {
-    if (WIFSIGNALED(status)) {
+    if (killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+        snprintf(out, room, "was killed by this master");
+    } else if (WIFSIGNALED(status)) {
         snprintf(out, room, "was killed by signal %d (%s)%s", WTERMSIG(status),
                  strsignal(WTERMSIG(status)),
                  WTERMSIG(status) == SIGKILL

@@ -10,6 +10,7 @@
 struct oar_child {
     pid_t pid;      /* 0: none */
     int control_fd; /* the master's end; -1: none */
+    bool killed;    /* by the master */
 };
 
 struct oar_spawn {
@@ -35,7 +36,7 @@ enum oar_status oar_child_spawn(const struct oar_spawn *s, uint32_t index, uint3
 pid_t oar_child_fork(const char *name, uint32_t index);
 /* Marks the slots of a worker that is gone. */
 void oar_child_clear_slots(const struct oar_spawn *s, uint32_t index);
-/* "was killed by signal 9 (Killed)", "exited with status 70" */
-void oar_child_describe(int status, char *out, size_t room);
+/* "was killed by signal 9 (Killed)", "exited with status 70"; `killed`: by the master, which has said why */
+void oar_child_describe(int status, bool killed, char *out, size_t room);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,6 +141,25 @@ static void log_warnings(char *warnings)
     }
 }
 
+/* For the error that names it: its end may be a moment later than its pipe's. */
+static void how_it_ended(const struct oar_loader *l, char *out, size_t room)
+{
+    siginfo_t info = {0};
+    int status = l->status;
+    for (int i = 0; i < 100 && l->pid > 0 && info.si_pid != l->pid; i++) {
+        poll(NULL, 0, i > 0);
+        if (waitid(P_PID, (id_t)l->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0) {
+            break;
+        }
+        status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status;
+    }
+    if (l->pid > 0 && info.si_pid != l->pid) {
+        snprintf(out, room, "lives, but has closed its pipe to the master");
+    } else {
+        oar_child_describe(status, false, out, room);
+    }
+}
+
 enum oar_status oar_loader_compile(struct oar_loader *l, const struct oar_config *config,
                                    const void **routes, char *runtime, size_t room,
                                    struct oar_err *err)
@@ -153,10 +173,12 @@ enum oar_status oar_loader_compile(struct oar_loader *l, const struct oar_config
     }
     const char *line = whole && got.ptr[0] == 'M' ? memchr(got.ptr, '\n', got.len) : NULL;
     if (!line) {
+        char how[200];
+        how_it_ended(l, how, sizeof how);
         return oar_err_set(err,
-                           "the loader ended without a word; run the application's import by hand: "
-                           "python -c 'import %.*s'",
-                           config->target ? (int)strcspn(config->target, ":") : 0,
+                           "the loader ended without a word: it %s. Run the application's import "
+                           "by hand: python -c 'import %.*s'",
+                           how, config->target ? (int)strcspn(config->target, ":") : 0,
                            config->target ? config->target : "");
     }
     snprintf(runtime, room, "%.*s", (int)(line - got.ptr - 1), got.ptr + 1);

@@ -11,6 +11,7 @@
 struct oar_loader {
     pid_t pid;          /* 0: it is reaped */
     pid_t group;        /* it, and what the application has started in it */
+    int status;         /* of its end, once it is reaped */
     int fd;             /* non-blocking; -1: finished */
     struct oar_buf got; /* owned */
 };

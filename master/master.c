@@ -113,11 +113,12 @@ static void ask_to_stop(int index)
     }
 }
 
-static void kill_child(pid_t pid)
+static void kill_child(struct oar_child *child)
 {
-    if (pid > 0) {
-        kill(-pid, SIGKILL); /* its group: what a handler has started goes too */
-        kill(pid, SIGKILL);
+    if (child->pid > 0) {
+        child->killed = true;
+        kill(-child->pid, SIGKILL); /* its group: what a handler has started goes too */
+        kill(child->pid, SIGKILL);
     }
 }
 
@@ -182,6 +183,12 @@ static void say(const struct oar_action *a)
         oar_log(OAR_LOG_INFO, "new connections are served for another %g s (--drain-delay)",
                 c->drain_delay);
         break;
+    case OAR_DO_WARN_NONE_READY:
+        oar_log(OAR_LOG_ERROR,
+                "no worker has become ready for %g s (--load-timeout and %g s more); the server "
+                "ends with status %d. The reasons stand above",
+                c->load_timeout + OAR_NONE_READY_MOST, OAR_NONE_READY_MOST, OAR_STATUS_CRASH_LOOP);
+        break;
     default: break;
     }
 }
@@ -191,7 +198,7 @@ static void obey(const struct oar_action *a)
     switch (a->kind) {
     case OAR_DO_SPAWN: spawn(a->index); break;
     case OAR_DO_STOP: ask_to_stop(a->index); break;
-    case OAR_DO_KILL: kill_child(m.children[a->index].pid); break;
+    case OAR_DO_KILL: kill_child(&m.children[a->index]); break;
     case OAR_DO_CANCEL: oar_loader_kill(&m.loader); break;
     case OAR_DO_ANNOUNCE: announce(); break;
     case OAR_DO_CLOSE_LISTENERS: oar_listeners_close(&m.listeners); break;
@@ -334,21 +341,24 @@ static void on_status_signal(struct ev_loop *ev, ev_signal *w, int events)
 static void reaped(pid_t pid, int status)
 {
     char how[200];
-    oar_child_describe(status, how, sizeof how);
     for (int i = 0; i < m.d.policy.n_workers; i++) {
         if (m.children[i].pid == pid) {
+            bool killed = m.children[i].killed;
+            bool early = m.d.policy.child[i].state == OAR_CHILD_STARTING;
+            oar_child_describe(status, killed, how, sizeof how);
             ev_io_stop(m.ev, &m.control[i]);
             close(m.children[i].control_fd);
-            m.children[i] = (struct oar_child){0, -1};
+            m.children[i] = (struct oar_child){.control_fd = -1};
             oar_child_clear_slots(&m.spawn, (uint32_t)i);
-            bool expected =
-                m.d.policy.phase == OAR_STOPPING && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-            bool well = WIFEXITED(status) && WEXITSTATUS(status) == 0; /* somebody told it to */
+            /* Somebody told it to. */
+            bool well = killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0 && !early);
+            bool expected = m.d.policy.phase == OAR_STOPPING && well;
             happened(OAR_EV_DIED, i);
             oar_log(expected ? OAR_LOG_DEBUG
                     : well   ? OAR_LOG_INFO
                              : OAR_LOG_ERROR,
-                    "worker %d [%d] %s", i, (int)pid, how);
+                    "worker %d [%d] %s%s", i, (int)pid, how,
+                    early && WIFEXITED(status) ? " before it was ready" : "");
         }
     }
 }
@@ -361,11 +371,13 @@ static void on_child(struct ev_loop *ev, ev_signal *w, int events)
     /* Strangers too: the master is a subreaper. */
     while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid > 0) {
         pid_t pid = info.si_pid;
-        if (pid == m.loader.pid) {
+        bool loader = pid == m.loader.pid;
+        if (loader) {
             oar_loader_kill(&m.loader);
             m.loader.pid = 0;
         }
         if (waitpid(pid, &status, WNOHANG) == pid) {
+            m.loader.status = loader ? status : m.loader.status;
             reaped(pid, status);
         }
         if (m.loader.pid == 0 && m.loader.fd >= 0) {

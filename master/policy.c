@@ -37,9 +37,9 @@ static void enter(struct oar_policy *p, int index, enum oar_child_state state, d
 {
     p->child[index].state = state;
     p->child[index].since = now;
-    if (state == OAR_CHILD_READY) {
+    if (count(p, OAR_CHILD_READY) + count(p, OAR_CHILD_RETIRING) > 0) {
         p->none_ready = -1;
-    } else if (p->none_ready < 0 && count(p, OAR_CHILD_READY) == 0) {
+    } else if (p->none_ready < 0) {
         p->none_ready = now;
     }
 }
@@ -270,7 +270,7 @@ static void on_due(struct oar_policy *p, int index, double now, struct out *o)
 /* When the server gives up for want of a worker; < 0: not. */
 static double give_up_at(const struct oar_policy *p)
 {
-    bool counts = p->limit.restarts > 0 && p->none_ready >= 0 &&
+    bool counts = p->limit.restarts > 0 && p->limit.start > 0 && p->none_ready >= 0 &&
                   (p->phase == OAR_SERVING || p->phase == OAR_LEAVING);
     return counts ? p->none_ready + p->limit.start + OAR_NONE_READY_MOST : -1;
 }
@@ -294,7 +294,7 @@ static void on_tick(struct oar_policy *p, double now, struct out *o)
     }
     if (give_up_at(p) >= 0 && now >= give_up_at(p)) {
         give_up(p, OAR_STATUS_CRASH_LOOP, now, o);
-        act(o, OAR_DO_WARN_CRASH_LOOP, 0);
+        act(o, OAR_DO_WARN_NONE_READY, 0);
     } else if (p->phase == OAR_LEAVING && now >= p->stop_at) {
         stop(p, now, o);
     }

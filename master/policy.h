@@ -56,6 +56,7 @@ enum oar_action_kind {
     OAR_DO_WARN_SLOW_END,   /* worker `index` did not finish in time; it was killed */
     OAR_DO_WARN_FAILING,    /* worker `index` cannot be started again; others serve */
     OAR_DO_WARN_CRASH_LOOP, /* no worker serves, and `index` cannot be started: the server ends */
+    OAR_DO_WARN_NONE_READY, /* no worker has become ready for too long: the server ends */
     OAR_DO_CANCEL,          /* kill the loader */
     OAR_DO_ANNOUNCE,        /* all workers are ready for the first time */
     OAR_DO_UNREADY,         /* the server leaves after the delay */
@@ -100,7 +101,7 @@ struct oar_policy {
     double stop_began, stop_at; /* LEAVING, STOPPING: when, and the end of the delay or the time */
     double close_at;            /* STOPPING: the sockets are closed then at the latest */
     bool closed;                /* they are */
-    double none_ready;          /* since when no worker is READY; < 0: one is */
+    double none_ready;          /* since when no worker serves; < 0: one does */
     int status;                 /* enum oar_exit_status */
     struct oar_policy_child child[OAR_MAX_WORKERS];
 };
@@ -111,7 +112,7 @@ struct oar_policy {
 #define OAR_BACKOFF_FIRST 0.1
 #define OAR_BACKOFF_MOST 10.0
 
-/* With no worker ready for this long, beyond the time that one start may take, the server ends. */
+/* With no worker that serves for this long, beyond the time that one start may take, the server ends. */
 #define OAR_NONE_READY_MOST 60.0
 
 /* Signals that come together are one: `timeout` and init systems tell process and group, or all

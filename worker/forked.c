@@ -145,8 +145,9 @@ void oar_forked_watch(struct oar_worker *w, const int *own, int n_own)
 void oar_forked_end(void)
 {
     oar_log(OAR_LOG_ERROR,
-            "a process that a handler has forked came back from the handler, where it would serve "
-            "its parent's clients; it ends. End such a process with os._exit()");
+            "a process that the application has forked came back from its handler, or from the "
+            "import, and would do its parent's work again; it ends. End such a process with "
+            "os._exit()");
     oar_log_settle();
     _exit(1);
 }

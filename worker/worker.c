@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "oarlock/control.h"
+#include "worker/forked.h"
 #include "worker/thread.h"
 #include "worker/timing.h"
 #include "worker/watchdog.h"
@@ -169,6 +170,9 @@ int oar_worker_run(const struct oar_worker_args *args, const struct oar_bridge *
         bridge.args.n_threads = w.n_threads;
         bridge.args.live = oar_shm_routes(args->shm);
         status = w.app->start(&bridge.args, &err);
+        if (w.draining == OAR_FORKED) {
+            oar_forked_end();
+        }
     }
     if (status == OAR_OK) {
         status = serve(&w, args, ids, &err);
@@ -205,6 +209,7 @@ int oar_loader_run(const struct oar_config *config, const struct oar_bridge *fou
     static struct oar_bridge bridge;
     struct oar_err err;
     char *manifest = NULL;
+    pid_t own = getpid();
     bridge = *found;
     enum oar_status status = oar_bridge_open(config, &bridge, &err);
     if (status == OAR_OK) {
@@ -212,6 +217,9 @@ int oar_loader_run(const struct oar_config *config, const struct oar_bridge *fou
         bridge.args.cpu_count = cpu_count;
         bridge.args.n_threads = (int)config->threads;
         status = bridge.app->describe(&bridge.args, &manifest, &err);
+        if (getpid() != own) {
+            oar_forked_end();
+        }
     }
     if (status == OAR_OK) {
         char line[256]; /* what serves, for the line that says so */

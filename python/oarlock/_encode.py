@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import inspect
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MappingView
 from decimal import Decimal
@@ -134,6 +135,8 @@ def default(value: Any) -> Any:
     for kind, convert in _BY_TYPE.items():
         if isinstance(value, kind):
             return convert(value)
+    if inspect.iscoroutine(value):
+        raise TypeError(f"a coroutine cannot be sent as JSON: an `await` is missing before {value.__qualname__}()")
     record = _as_record(value)
     if record is not None:
         return record

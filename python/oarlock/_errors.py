@@ -21,6 +21,14 @@ def own_frames(exc: BaseException) -> str:
     return "".join(traceback.format_exception(type(exc), exc, tb))
 
 
+def _answer(exc: HTTPException) -> Response:
+    if not isinstance(exc.status_code, int) or not 200 <= exc.status_code <= 599:
+        raise ValueError(f"a status_code is a number from 200 to 599, not {exc.status_code!r}")
+    if exc.status_code in (204, 304):  # they have no body: RFC 9110 sections 15.3.5, 15.4.5
+        return Response(None, exc.status_code, exc.headers)
+    return JSONResponse({"detail": exc.detail}, exc.status_code, exc.headers)
+
+
 def render(exc: BaseException, route: str, debug: int) -> tuple[Response, str | None]:
     """The response, and what to log (None: nothing).
 
@@ -29,10 +37,12 @@ def render(exc: BaseException, route: str, debug: int) -> tuple[Response, str | 
         route: the path of the route, for the log.
         debug: put the traceback into the response.
     """
+    unanswerable = ""
     if isinstance(exc, HTTPException):
-        if exc.status_code in (204, 304):  # they have no body: RFC 9110 sections 15.3.5, 15.4.5
-            return Response(None, exc.status_code, exc.headers), None
-        return JSONResponse({"detail": exc.detail}, exc.status_code, exc.headers), None
+        try:
+            return _answer(exc), None
+        except Exception as why:  # the application's mistake: below, with its place
+            unanswerable = f"It cannot be an answer: {why}"
     if isinstance(exc, InvalidJSON):
         error = {
             "type": "json_invalid",
@@ -42,7 +52,7 @@ def render(exc: BaseException, route: str, debug: int) -> tuple[Response, str | 
             "ctx": {"error": exc.msg},
         }
         return JSONResponse({"detail": [error]}, 422), None
-    text = f"{route}: the handler raised {type(exc).__name__}\n{own_frames(exc)}"
+    text = f"{route}: the handler raised {type(exc).__name__}\n{own_frames(exc)}{unanswerable}"
     if debug:
         return PlainTextResponse(own_frames(exc).encode("utf-8", "replace"), 500), text
     return JSONResponse({"detail": "Internal Server Error"}, 500), text

@@ -273,6 +273,11 @@ def _check(route: Route) -> None:
             raise LoadError(
                 f"{_where(route)} is a generator: its response_class must be a StreamingResponse, not {given!r}"
             )
+    if route.blocking and _is_async(route.endpoint):
+        raise LoadError(
+            f"{_where(route)}: blocking=True is for a `def`; an `async def` runs on the event loop, "
+            "and what blocks in it belongs into run_in_threadpool()"
+        )
     if route.stream and route.blocking is False and not _is_async(route.endpoint):
         raise LoadError(
             f"{_where(route)}: stream=True with blocking=False would block the event loop while it reads the body; "

@@ -2,7 +2,7 @@
 
 import gc
 import inspect
-import traceback
+import threading
 from collections.abc import Awaitable
 from typing import Any
 
@@ -27,6 +27,8 @@ __all__ = [
     "thread_start",
     "thread_stop",
 ]
+
+LATE = 1.0  # seconds at a worker's end
 
 _app: App
 
@@ -70,12 +72,37 @@ def process_start() -> None:
 
 
 def process_stop() -> None:
-    """The last of a worker's Python: all of its loops have ended."""
+    """The last of a worker's Python: all of its loops have ended. Behind it the interpreter waits for threads."""
     for function in _app.worker_stop:
+        name = f"on_worker_stop: {getattr(function, '__qualname__', function)}"
+        over = _name_when_late([f"{name} is not done"])
         try:
             function()
-        except Exception:
-            native.log("error", f"on_worker_stop: {function!r} raised\n{traceback.format_exc()}")
+        except BaseException as exc:  # the others have theirs to end, whatever this one does
+            native.log("error", f"{name} raised\n{own_frames(exc)}")
+        over.set()
+    if _threads():
+        _name_when_late()
+
+
+def _threads() -> list[str]:
+    threads = [t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
+    return [f"the application's thread {t.name!r} runs on, and is no daemon" for t in threads]
+
+
+def _name_when_late(what: list[str] | None = None) -> threading.Event:
+    """Says what keeps the process from its end (threads), at growing intervals until its event is set."""
+    over = threading.Event()
+
+    def watch() -> None:
+        late = LATE
+        while not over.wait(late):
+            for line in what or _threads():
+                native.log("warning", f"{line}; the worker waits for it, within --graceful-timeout")
+            late *= 2
+
+    threading.Thread(target=watch, name="oarlock", daemon=True).start()
+    return over
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:

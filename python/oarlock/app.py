@@ -108,6 +108,8 @@ class Router:
 
     def route(self, path: str, *, methods: Iterable[str] = ("GET",), **options: Any) -> Callable[[Handler], Handler]:
         """Decorator: serves ``path`` with the function; see :meth:`add_api_route`."""
+        if not isinstance(path, str):
+            raise TypeError(f"a route needs a path, as in @app.get('/path'), not {path!r:.200}")
 
         def decorate(endpoint: Handler) -> Handler:
             self.add_api_route(path, endpoint, methods=methods, **options)

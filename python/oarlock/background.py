@@ -21,6 +21,9 @@ class BackgroundTask:
     """
 
     def __init__(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        if not callable(func):
+            call = " (the function itself, without calling it)" if inspect.iscoroutine(func) else ""
+            raise TypeError(f"a background task is a function and its arguments{call}, not {func!r:.200}")
         self.func = func
         self.args = args
         self.kwargs = kwargs

@@ -1,6 +1,7 @@
 """What goes wrong before serving: the message names the thing, the value and the way out; status is not 0."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -113,6 +114,26 @@ CASES = {
         "broken:app",
         ["broken.py:4", "unknown convertor 'number'", "int, float, uuid, str or path"],
     ),
+    "path": (
+        """
+        from oarlock import App
+        app = App()
+        @app.get
+        def one(): ...
+        """,
+        "broken:app",
+        ["broken.py", "line 4", "a route needs a path, as in @app.get('/path'), not <function one"],
+    ),
+    "blocking": (
+        """
+        from oarlock import App
+        app = App()
+        @app.get("/x", blocking=True)
+        async def one(): ...
+        """,
+        "broken:app",
+        ["broken.py:4", "blocking=True is for a `def`", "run_in_threadpool()"],
+    ),
     "method": (
         """
         from oarlock import App
@@ -124,6 +145,16 @@ CASES = {
         ["'PURGE' is not one of GET"],
     ),
 }
+
+
+def test_a_crash_in_the_import_is_named(python, tmp_path):
+    """Out of memory, or an extension module's fault: the signal is all there is to know."""
+    (tmp_path / "crashes.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    arguments = ["crashes:app", "--app-dir", str(tmp_path), "--python", python]
+    for command in ("run", "routes"):
+        status, out = run_and_fail(command, *arguments, "--bind", "127.0.0.1:0")
+        assert status == 1
+        assert "it was killed by signal 11 (Segmentation fault)" in out
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -138,6 +169,44 @@ def test_application_errors(name, python, tmp_path):
         for text in says:
             assert text in out
         assert "oarlock/_" not in out, "the traceback shows frames that are not the application's"
+
+
+MISTAKES = """
+from oarlock import App, BackgroundTasks, HTTPException, Response
+app = App()
+
+async def work(): ...
+
+@app.get("/status")
+def status(): raise HTTPException(99)
+
+@app.get("/detail")
+def detail(): raise HTTPException(400, detail=ValueError("x"))
+
+@app.get("/text")
+def text(): return Response("x", status_code="200")
+
+@app.get("/await")
+async def forgotten(): return work()
+
+@app.get("/task")
+async def task(tasks: BackgroundTasks): tasks.add_task(work())
+"""
+
+
+def test_a_beginners_mistakes_are_500_and_named(python, serve, tmp_path):
+    (tmp_path / "mistakes.py").write_text(MISTAKES)
+    server = serve("mistakes:app", "--app-dir", str(tmp_path), "--python", python, "--workers", "1")
+    for path, says in {
+        "/status": "It cannot be an answer: a status_code is a number from 200 to 599, not 99",
+        "/detail": "It cannot be an answer: a value of type ValueError cannot be sent as JSON",
+        "/text": "a response's status_code must be a number from 200 to 599, not '200'",
+        "/await": "a coroutine cannot be sent as JSON: an `await` is missing before work()",
+        "/task": "a background task is a function and its arguments (the function itself, without calling it)",
+    }.items():
+        assert server.get(path).status_code == 500
+        wait_until(lambda says=says: says in server.log)
+    assert re.search(r"\| +File .*mistakes.py\", line 8, in status", server.log)
 
 
 def test_factory(python, tmp_path, serve):
@@ -353,6 +422,7 @@ def test_stop_before_ready(python, tmp_path, phase):
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=20)
     assert process.returncode == 0, log
+    assert "out of memory" not in log, "the master has killed them itself"
     for pid in children:
         wait_until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"))
 

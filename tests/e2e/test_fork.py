@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -136,16 +137,26 @@ def test_an_application_that_forks_at_import_starts(forks, how):
             server.connect()
 
 
+def test_a_child_that_comes_back_from_the_import_ends(forks):
+    """It wrote a second manifest, and told the master that it was ready."""
+    server = forks(env={"FORKS_AT_IMPORT": "returns"})
+    (worker,) = server.workers()
+    wait_until(lambda: not [c for c in children_of(worker) if alive(c)])
+    wait_until(lambda: re.search(r"worker 0\[\d+\]: a process that the application has forked came back", server.log))
+    assert {server.get("/pid").json()["pid"] for _ in range(10)} == {worker}
+    assert server.stop() == 0
+
+
 def test_a_loader_that_dies_and_leaves_a_child_is_a_failure_at_once(python):
     """And its child does not live on: run_and_fail looks for what is left."""
     began = time.monotonic()
     arguments = ["run", "forks:app", "--app-dir", str(APPS), "--python", python, "--bind", "127.0.0.1:0"]
     status, out = run_and_fail(*arguments, env={"FORKS_AT_IMPORT": "dies"})
     assert status == 1
-    assert "the loader ended without a word" in out
+    assert "the loader ended without a word: it exited with status 9." in out
     status, out = run_and_fail("routes", *arguments[1:6], env={"FORKS_AT_IMPORT": "dies"})
     assert status == 1
-    assert "the loader ended without a word" in out
+    assert "the loader ended without a word: it exited with status 9." in out
     assert time.monotonic() - began < 20 * SLOWER
 
 

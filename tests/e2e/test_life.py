@@ -101,6 +101,52 @@ def test_no_background_after_a_handler_that_raised(life):
     assert not [n for n in server.notes() if "raises" in n]
 
 
+ENDS = """
+import sys, threading, time
+from oarlock import App
+
+app = App()
+stay = threading.Event()
+
+@app.on_worker_start
+def start():
+    if {thread}:
+        threading.Thread(target=stay.wait, name="stays", daemon=False).start()
+
+@app.on_worker_stop
+def leaves():
+    sys.exit("no further")
+
+@app.on_worker_stop
+def second():
+    print("the second ran", file=sys.stderr, flush=True)
+    while {hook}:
+        time.sleep(0.01)
+"""
+
+
+def test_every_stop_hook_runs(python, serve, tmp_path):
+    (tmp_path / "ends.py").write_text(ENDS.format(thread=False, hook=False))
+    server = serve("ends:app", "--app-dir", str(tmp_path), "--python", python, "--workers", "1")
+    assert server.stop() == 0
+    assert "on_worker_stop: leaves raised" in server.log
+    assert "SystemExit: no further" in server.log
+    assert "the second ran" in server.log
+    assert "_worker.py" not in server.log
+
+
+@pytest.mark.parametrize("what", ["hook", "thread"])
+def test_what_keeps_a_worker_from_its_end_is_named(python, serve, tmp_path, what):
+    """The watchdog spoke of a task on the event loop, which had ended."""
+    (tmp_path / "ends.py").write_text(ENDS.format(thread=what == "thread", hook=what == "hook"))
+    server = serve("ends:app", "--app-dir", str(tmp_path), "--python", python, "--workers", "1")
+    server.process.send_signal(signal.SIGTERM)
+    says = {"hook": "on_worker_stop: second is not done", "thread": "thread 'stays' runs on, and is no daemon"}
+    wait_until(lambda: says[what] in server.log)
+    assert "event loop" not in server.log
+    assert server.stop() == 0
+
+
 def test_a_drain_waits_for_background_tasks(life):
     server = life()
     assert server.get("/slow-background/500").status_code == 200

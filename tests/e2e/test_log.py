@@ -109,6 +109,36 @@ def test_an_unread_pipe_of_another_user_freezes_nobody(tmp_path):
     os.close(ours)
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_descriptors_are_not_the_servers(python, tmp_path, closed):
+    """What an application printed went into the watchdog's pipe: a T made it retire its worker."""
+    (tmp_path / "prints.py").write_text(
+        "import os\nfrom oarlock import App\napp = App()\n@app.get('/')\ndef root():\n"
+        "    print('TTTQ', flush=True)\n    return [os.readlink(f'/proc/self/fd/{n}') for n in range(3)]\n"
+    )
+    ready_r, ready_w = os.pipe()
+    arguments = ["prints:app", "--app-dir", tmp_path, "--python", python, "--bind", "127.0.0.1:0", "--workers", "1"]
+    process = subprocess.Popen(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", BINARY, "run", *arguments, "--ready-fd", str(ready_w)],
+        pass_fds=(ready_w,),
+        env=clean_environment(),
+        cwd=ROOT,
+    )
+    os.close(ready_w)
+    try:
+        with os.fdopen(ready_r) as ready:
+            server = Server(process, ready.readline(), tmp_path / "none")
+        workers = server.workers()
+        for _ in range(3):
+            links = server.get("/").json()
+            assert links[2] == "/dev/null"
+            assert closed == "2>&-" or links == ["/dev/null"] * 3
+        assert server.workers() == workers
+        assert server.stop() == 0
+    finally:
+        process.kill()
+
+
 def test_lost_lines_are_counted_and_said(python, tmp_path):
     ours, theirs = os.pipe()
     got = bytearray()

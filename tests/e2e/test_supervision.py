@@ -151,6 +151,7 @@ def test_graceful_timeout_cuts(python, serve):
         assert server.stop() == 0
         assert time.monotonic() - began < 5
     assert "--graceful-timeout (0.5 s) is over" in server.log
+    assert "out of memory" not in server.log, "the master has killed it itself"
 
 
 def closes(s: socket.socket) -> bool:

@@ -19,6 +19,7 @@ static const char *on(enum oar_event event, int index, double now)
         [OAR_DO_WARN_SLOW_END] = "late",
         [OAR_DO_WARN_FAILING] = "failing",
         [OAR_DO_WARN_CRASH_LOOP] = "loop",
+        [OAR_DO_WARN_NONE_READY] = "none",
         [OAR_DO_CANCEL] = "cancel",
         [OAR_DO_ANNOUNCE] = "announce",
         [OAR_DO_UNREADY] = "unready",
@@ -310,8 +311,37 @@ static void no_worker_for_long_ends_the_server(void **state)
     on(OAR_EV_DIED, 1, 160);
     on(OAR_EV_TICK, 0, 160.1);
     assert_true(oar_policy_next(&p) == 160 + OAR_NONE_READY_MOST);
-    assert_string_equal(on(OAR_EV_TICK, 0, 220), "kill0 kill1 loop0");
+    assert_string_equal(on(OAR_EV_TICK, 0, 220), "kill0 kill1 none");
     assert_int_equal(p.status, OAR_STATUS_CRASH_LOOP);
+}
+
+/* Its clients are being answered: that is no want of workers. */
+static void a_worker_that_drains_for_long_does_not_end_the_server(void **state)
+{
+    (void)state;
+    init(&p, 1, 600);
+    on(OAR_EV_LOADED, 0, 0);
+    on(OAR_EV_READY, 0, 1);
+    on(OAR_EV_LEAVE, 0, 100);
+    assert_string_equal(on(OAR_EV_TICK, 0, 101), "stop0");
+    assert_true(oar_policy_next(&p) == 701);
+    assert_string_equal(on(OAR_EV_TICK, 0, 400), "");
+    assert_string_equal(on(OAR_EV_DIED, 0, 400), "spawn0");
+    assert_true(oar_policy_next(&p) == 460); /* a start has its time from now on */
+    assert_string_equal(on(OAR_EV_READY, 0, 402), "");
+}
+
+/* --load-timeout 0 */
+static void a_start_without_a_limit_does_not_end_the_server(void **state)
+{
+    (void)state;
+    serving();
+    p.limit.start = 0;
+    on(OAR_EV_DIED, 0, 100);
+    on(OAR_EV_DIED, 1, 100);
+    assert_true(oar_policy_next(&p) < 0);
+    assert_string_equal(on(OAR_EV_TICK, 0, 10000), "");
+    assert_string_equal(on(OAR_EV_READY, 0, 10001), "");
 }
 
 /* ---- the queue ---- */
@@ -371,6 +401,8 @@ int main(void)
         cmocka_unit_test(a_crash_loop_without_a_worker_ends_the_server),
         cmocka_unit_test(a_worker_that_cannot_start_is_named_while_others_serve),
         cmocka_unit_test(no_worker_for_long_ends_the_server),
+        cmocka_unit_test(a_worker_that_drains_for_long_does_not_end_the_server),
+        cmocka_unit_test(a_start_without_a_limit_does_not_end_the_server),
         cmocka_unit_test(a_failed_fork_is_decided_after_the_others),
     };
     return cmocka_run_group_tests_name("policy", tests, NULL, NULL);

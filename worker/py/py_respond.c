@@ -52,14 +52,14 @@ static long status_of(PyObject *response)
 {
     PyObject *code = PyObject_GetAttr(response, oar_py.str_status_code);
     long status = code ? PyLong_AsLong(code) : -1;
-    Py_XDECREF(code);
     if (status < 200 || status > 599) {
-        if (!PyErr_Occurred()) {
-            PyErr_Format(PyExc_ValueError, "a response's status_code must be 200 to 599, not %ld",
-                         status);
+        if (code) {
+            PyErr_Format(PyExc_ValueError,
+                         "a response's status_code must be a number from 200 to 599, not %R", code);
         }
-        return -1;
+        status = -1;
     }
+    Py_XDECREF(code);
     return status;
 }
 

@@ -28,6 +28,8 @@ match os.environ.get("FORKS_AT_IMPORT"):
         multiprocessing.get_context("fork").Process(target=_stay, daemon=True).start()
     case "fork" if os.fork() == 0:
         _stay()
+    case "returns":
+        os.fork()
     case "dies":
         if os.fork() == 0:
             _stay()
