@@ -24,7 +24,7 @@
 #define TICK_MS 250
 #define DRAIN_TICK_MS 5
 /* Words of this process to its watchdog: */
-#define WORD_TERM 'T' /* SIGTERM to this process */
+#define WORD_TERM 'T' /* SIGTERM to this process, or it wants to go */
 #define WORD_QUIT 'Q' /* the threads are about to be freed */
 
 enum { CONTROL, DEATH, OWN, SOURCES };
@@ -218,4 +218,10 @@ void oar_watchdog_stop(void)
         pthread_join(thread, NULL);
         started = false;
     }
+}
+
+void oar_watchdog_ask_to_leave(void)
+{
+    ssize_t n = write(own_pipe[1], &(char){WORD_TERM}, 1);
+    (void)n; /* full: it has been asked often enough */
 }

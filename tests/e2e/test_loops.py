@@ -141,6 +141,19 @@ def test_a_lifespan_that_dies_is_logged_and_its_worker_is_replaced(loops, thread
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("where", ["pool", "here"])
+def test_a_worker_that_must_be_replaced_is_not_kept_by_a_handler_that_stays(loops, where):
+    """The master knows that it is to go, and sets it a deadline."""
+    server = loops("--graceful-timeout", "500ms")
+    before = server.workers()
+    with server.connect() as s:
+        s.sendall(request(f"/stays/{where}"))
+        wait_until(lambda: "a handler stays" in server.notes())
+        assert server.get("/fail-lifespan").status_code == 200
+        wait_until(lambda: server.workers() not in ([], before))
+    assert server.get("/late").status_code == 200
+
+
 # ---- the end ------------------------------------------------------------------------------------------
 
 

@@ -88,6 +88,18 @@ def pid():
     return os.getpid()
 
 
+@app.get("/stays/pool", blocking=True)
+def stays_in_pool():
+    note("a handler stays")
+    time.sleep(3600)
+
+
+@app.get("/stays/here", blocking=False)
+def stays_here():
+    note("a handler stays")
+    time.sleep(3600)
+
+
 @app.get("/fail-lifespan")
 async def fail_lifespan(request: Request):
     request.state.trigger.set()
