@@ -115,6 +115,13 @@ def test_a_loop_goes_on_when_it_is_stopped(server):
     assert server.get("/late").status_code == 200
 
 
+def test_a_response_that_is_made_while_another_is_encoded(server):
+    with server.connect() as s:
+        s.sendall(request("/answers-later/300"))
+        assert server.get("/nested-in-json").json() == {"own": "O" * 300, "items": [1, 2]}
+        assert read_all(s).endswith(b'\r\n\r\n{"later":"' + b"L" * 300 + b'"}')
+
+
 def test_a_loop_goes_on_when_a_signal_handler_raises(server):
     worker = server.workers()[0]
     os.kill(worker, signal.SIGUSR2)

@@ -168,6 +168,33 @@ async def nested_stream():
     return {"ok": task.result()}
 
 
+answered = asyncio.Event()
+
+
+@app.get("/answers-later/{ms}")
+async def answers_later(ms: int):
+    await asyncio.sleep(ms / 1000)
+    answered.set()
+    return {"later": "L" * 300}
+
+
+@app.get("/nested-in-json")
+async def nested_in_json():
+    """While its response is being encoded others are made."""
+    loop = asyncio.get_running_loop()
+    answered.clear()
+
+    def items():
+        yield 1
+        while not answered.is_set():
+            loop._run_once()
+        loop.call_soon(lambda: None)
+        loop._run_once()
+        yield 2
+
+    return {"own": "O" * 300, "items": items()}
+
+
 @app.get("/nest-asyncio/{when}")
 async def with_nest_asyncio(when: str):
     import nest_asyncio
