@@ -12,7 +12,6 @@
 #include "worker/conn.h"
 #include "worker/forked.h"
 #include "worker/http_write.h"
-#include "worker/watchdog.h"
 
 /* A thread's part of what the worker may have. */
 static uint32_t part(int64_t all, int threads)
@@ -252,7 +251,7 @@ static void host_hold(struct oar_thread *t, int change)
 /* It drains at once, and the master sees to it that this comes to an end. */
 static void host_retire(struct oar_thread *t)
 {
-    oar_watchdog_ask_to_leave();
+    t->worker->ask_to_leave();
     t->worker->draining = 1;
     for (int i = 0; i < t->worker->n_threads; i++) {
         oar_thread_wake(&t->worker->threads[i]);

@@ -185,12 +185,19 @@ static void *watch(void *unused)
     return NULL;
 }
 
+static void ask_to_leave(void)
+{
+    ssize_t n = write(own_pipe[1], &(char){WORD_TERM}, 1);
+    (void)n; /* full: it has been asked often enough */
+}
+
 enum oar_status oar_watchdog_start(struct oar_worker *w, const struct oar_worker_args *args,
                                    struct oar_err *err)
 {
     pthread_attr_t attr;
     sigset_t all, before;
     worker = w;
+    w->ask_to_leave = ask_to_leave;
     if (pipe2(own_pipe, O_CLOEXEC | O_NONBLOCK) != 0) {
         return oar_err_set(err, "cannot make a pipe: %s", strerror(errno));
     }
@@ -218,10 +225,4 @@ void oar_watchdog_stop(void)
         pthread_join(thread, NULL);
         started = false;
     }
-}
-
-void oar_watchdog_ask_to_leave(void)
-{
-    ssize_t n = write(own_pipe[1], &(char){WORD_TERM}, 1);
-    (void)n; /* full: it has been asked often enough */
 }

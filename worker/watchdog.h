@@ -12,7 +12,5 @@
 enum oar_status oar_watchdog_start(struct oar_worker *w, const struct oar_worker_args *args,
                                    struct oar_err *err);
 void oar_watchdog_stop(void);
-/* Any thread: the worker cannot go on. The master sets it a deadline, and replaces it. */
-void oar_watchdog_ask_to_leave(void);
 
 #endif
