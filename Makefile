@@ -264,7 +264,7 @@ asan: setup ## the end-to-end tests with AddressSanitizer and UBSan, on both int
 tsan: setup ## the end-to-end tests with ThreadSanitizer, on the free-threaded interpreter
 	@$(MAKE) sanitized BUILD=build/tsan SANITIZER=thread KINDS=ft FAULT=race CFLAGS="-O1 -g -fsanitize=thread"
 
-sanitized: $(GIL_STAMP) build/load
+sanitized: build/load
 	@$(MAKE) $(BUILD)/oarlock $(KINDS:%=$(BUILD)/bridge/%.so) $(KINDS:%=$(BUILD)/seeded/%/seeded.so)
 	@scripts/packages.sh test
 	@ln -sfn ../python build/python # where the server in $(BUILD) looks for the package

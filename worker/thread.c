@@ -248,8 +248,10 @@ static void host_hold(struct oar_thread *t, int change)
     }
 }
 
+/* It drains at once, and the master sees to it that this comes to an end. */
 static void host_retire(struct oar_thread *t)
 {
+    t->worker->ask_to_leave();
     t->worker->draining = 1;
     for (int i = 0; i < t->worker->n_threads; i++) {
         oar_thread_wake(&t->worker->threads[i]);

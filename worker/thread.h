@@ -47,6 +47,7 @@ struct oar_worker {
     struct oar_thread *threads;
     int n_threads;
     struct oar_relay relay;
+    void (*ask_to_leave)(void); /* any thread: the master sets it a deadline */
 };
 
 struct oar_thread {

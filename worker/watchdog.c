@@ -24,7 +24,7 @@
 #define TICK_MS 250
 #define DRAIN_TICK_MS 5
 /* Words of this process to its watchdog: */
-#define WORD_TERM 'T' /* SIGTERM to this process */
+#define WORD_TERM 'T' /* SIGTERM to this process, or it wants to go */
 #define WORD_QUIT 'Q' /* the threads are about to be freed */
 
 enum { CONTROL, DEATH, OWN, SOURCES };
@@ -185,12 +185,19 @@ static void *watch(void *unused)
     return NULL;
 }
 
+static void ask_to_leave(void)
+{
+    ssize_t n = write(own_pipe[1], &(char){WORD_TERM}, 1);
+    (void)n; /* full: it has been asked often enough */
+}
+
 enum oar_status oar_watchdog_start(struct oar_worker *w, const struct oar_worker_args *args,
                                    struct oar_err *err)
 {
     pthread_attr_t attr;
     sigset_t all, before;
     worker = w;
+    w->ask_to_leave = ask_to_leave;
     if (pipe2(own_pipe, O_CLOEXEC | O_NONBLOCK) != 0) {
         return oar_err_set(err, "cannot make a pipe: %s", strerror(errno));
     }

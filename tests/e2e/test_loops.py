@@ -115,6 +115,13 @@ def test_a_loop_goes_on_when_it_is_stopped(server):
     assert server.get("/late").status_code == 200
 
 
+def test_a_response_that_is_made_while_another_is_encoded(server):
+    with server.connect() as s:
+        s.sendall(request("/answers-later/300"))
+        assert server.get("/nested-in-json").json() == {"own": "O" * 300, "items": [1, 2]}
+        assert read_all(s).endswith(b'\r\n\r\n{"later":"' + b"L" * 300 + b'"}')
+
+
 def test_a_loop_goes_on_when_a_signal_handler_raises(server):
     worker = server.workers()[0]
     os.kill(worker, signal.SIGUSR2)
@@ -139,6 +146,19 @@ def test_a_lifespan_that_dies_is_logged_and_its_worker_is_replaced(loops, thread
     assert "ValueError: the lifespan's task failed" in server.log
     wait_until(lambda: "/late" and server.get("/late").status_code == 200)
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("where", ["pool", "here"])
+def test_a_worker_that_must_be_replaced_is_not_kept_by_a_handler_that_stays(loops, where):
+    """The master knows that it is to go, and sets it a deadline."""
+    server = loops("--graceful-timeout", "500ms")
+    before = server.workers()
+    with server.connect() as s:
+        s.sendall(request(f"/stays/{where}"))
+        wait_until(lambda: "a handler stays" in server.notes())
+        assert server.get("/fail-lifespan").status_code == 200
+        wait_until(lambda: server.workers() not in ([], before))
+    assert server.get("/late").status_code == 200
 
 
 # ---- the end ------------------------------------------------------------------------------------------

@@ -46,6 +46,17 @@ def test_slow_readers_hold_no_thread(jobs):
     assert "broke off" not in server.log
 
 
+def test_the_head_does_not_wait_for_the_first_item(jobs):
+    server = jobs()
+    with send(server, "/shut-stream/first") as s:
+        got = read_until(s, b"\r\n\r\n")
+        assert got.startswith(b"HTTP/1.1 200 ")
+        assert "first goes on" not in server.get("/events").json()
+        server.get("/open")
+        read_until(s, b"0\r\n\r\n")
+    happens(server, "first goes on")
+
+
 def test_a_parked_iterator_goes_on_where_it_was(jobs):
     server = jobs("--pool-threads", "2")
     n = 100

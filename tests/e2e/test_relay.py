@@ -123,6 +123,32 @@ def test_what_a_handler_returns_that_stayed(one, result, status, text):
     assert server.get(f"/stay/sleep?result={result}").text == text  # and the same when it does not stay
 
 
+def test_an_iterator_that_is_long_in_coming(one):
+    """iter() of what a `def` returns is the application's code too."""
+    server = one()
+    with Staying(server, "/late-iterator") as staying:
+        assert server.get("/async").status_code == 200
+        assert server.get("/quick").status_code == 200
+    assert staying.answers[0].text == "late"
+
+
+def test_each_error_of_a_handler_is_counted_once(one):
+    server = one()
+
+    def counted() -> int:
+        before = len(server.log)
+        server.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: "handler errors" in server.log[before:])
+        return int(re.search(r"(\d+) handler errors", server.log[before:])[1])
+
+    for n, where in enumerate(["iterator", "here", "pool", "async"], 1):
+        assert server.get(f"/fails/{where}").status_code == 500
+        assert counted() == n, where
+    with Staying(server, "/stay/sleep?result=error"):
+        pass
+    assert counted() == 5
+
+
 def test_background_tasks_of_a_handler_that_stayed(one):
     server = one()
     server.get("/hold")

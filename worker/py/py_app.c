@@ -201,6 +201,27 @@ static void py_thread_run(void *state)
     PyEval_SaveThread();
 }
 
+/* By index. Handlers and iterators that outlast their loop (--graceful-timeout) still refer to it,
+ * until the pool and the spares have ended. */
+static struct oar_py_thread *ended[OAR_MAX_THREADS];
+
+/* Attached. */
+static void free_ended(void)
+{
+    for (int i = 0; i < OAR_MAX_THREADS; i++) {
+        struct oar_py_thread *t = ended[i];
+        if (t) {
+            Py_CLEAR(t->loop);
+            Py_CLEAR(t->poller);
+            Py_CLEAR(t->context);
+            Py_CLEAR(t->lifespan_state);
+            free(t->needs);
+            free(t);
+        }
+        ended[i] = NULL;
+    }
+}
+
 static void py_thread_stop(void *state)
 {
     struct oar_py_thread *t = state;
@@ -211,26 +232,22 @@ static void py_thread_stop(void *state)
     }
     Py_XDECREF(none);
     oar_py_poller_leave(t->poller); /* whoever keeps the loop, or failed to close it */
-    Py_CLEAR(t->loop);
-    Py_CLEAR(t->poller);
-    Py_CLEAR(t->context);
-    Py_CLEAR(t->lifespan_state);
     oar_buf_free(&t->out);
     oar_py_here = NULL;
-    free(t->needs);
+    ended[t->index] = t;
     if (t->index == 0) {
         PyEval_SaveThread();
     } else {
         PyThreadState_Clear(t->state);
         PyThreadState_DeleteCurrent();
     }
-    free(t);
 }
 
 static void py_stop(void)
 {
     oar_py_pool_stop();
     PyEval_RestoreThread(oar_py.main_thread);
+    free_ended();
     PyObject *none = PyObject_CallMethod(oar_py.worker, "process_stop", NULL);
     if (!none) {
         PyErr_WriteUnraisable(oar_py.worker);

@@ -90,6 +90,9 @@ static void run_request(struct oar_job *job, void *thread)
     struct oar_py_pump *pump = t->pump;
     t->pump = NULL;
     deliver(t, r, from->home);
+    if (pump) {
+        oar_py_pool_pays(); /* the head does not wait for an iterator that may block */
+    }
     bool brief = !pump && oar_now_ns() - began < OAR_BRIEF_NS;
     if (brief != atomic_load_explicit(&h->brief, memory_order_relaxed)) {
         atomic_store_explicit(&h->brief, brief, memory_order_relaxed);

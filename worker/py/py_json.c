@@ -191,6 +191,18 @@ static int put_float_key(struct encoder *e, PyObject *key)
     return 0;
 }
 
+/* What default() gives for a value that JSON does not have: the application's code, which may run
+ * rounds of the event loop. The thread's buffer is then that of other responses. */
+static PyObject *simplified(struct encoder *e, PyObject *value)
+{
+    struct oar_buf begun = *e->out;
+    *e->out = (struct oar_buf){0};
+    PyObject *simpler = PyObject_CallOneArg(oar_py.encode_default, value);
+    oar_buf_free(e->out);
+    *e->out = begun;
+    return simpler;
+}
+
 /* json.dumps's keys: strings, and numbers, booleans and None as strings; others through default().
  */
 static int put_key(struct encoder *e, PyObject *key)
@@ -205,7 +217,7 @@ static int put_key(struct encoder *e, PyObject *key)
         oar_buf_put(e->out, "\"", 1);
         return rc;
     }
-    PyObject *simpler = PyObject_CallOneArg(oar_py.encode_default, key);
+    PyObject *simpler = simplified(e, key);
     int rc = -1;
     if (simpler && (PyUnicode_Check(simpler) || PyLong_Check(simpler) || PyFloat_Check(simpler) ||
                     simpler == Py_None)) {
@@ -288,7 +300,7 @@ static int put_sequence(struct encoder *e, PyObject *sequence)
 
 static int put_other(struct encoder *e, PyObject *value)
 {
-    PyObject *simpler = PyObject_CallOneArg(oar_py.encode_default, value);
+    PyObject *simpler = simplified(e, value);
     int rc = simpler ? encode(e, simpler) : -1;
     Py_XDECREF(simpler);
     return rc;

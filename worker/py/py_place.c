@@ -86,12 +86,8 @@ enum oar_call oar_py_place_run_here(struct oar_py_thread *t, struct oar_request 
         oar_py_respond_error(t, r);
         return OAR_CALL_DONE;
     }
-    t->failed = false;
     oar_py_place_run(t, r);
     if (OAR_LIKELY(oar_py_inside_end(t))) {
-        if (OAR_UNLIKELY(t->failed)) {
-            OAR_ADD(oar_py.args->host->slot(t->host)->handler_errors, 1);
-        }
         return OAR_CALL_DONE;
     }
     count_overtaking(t, r);

@@ -163,6 +163,11 @@ void oar_py_pool_owes(struct oar_thread *loop)
     atomic_store_explicit(&here->owed, loop, memory_order_release);
 }
 
+void oar_py_pool_pays(void)
+{
+    pay(here);
+}
+
 /* Under the lock. */
 static struct oar_job *first_job(struct activity *a)
 {

@@ -215,6 +215,7 @@ static int start_stream(struct oar_py_thread *t, struct oar_request *r, PyObject
         PyErr_NoMemory();
     } else if (x) {
         PyObject *background = oar_py_background_take(t, r, response);
+        (void)oar_py_inside_end(t); /* who gives the items depends on whose thread this is by now */
         if (is_async) {
             rc = start_async(t, x, iterator, context, route, background);
         } else {

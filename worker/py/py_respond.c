@@ -147,7 +147,6 @@ static int from_response(struct oar_py_thread *t, struct oar_request *r, PyObjec
                          PyObject *context)
 {
     if (is_streaming(response)) {
-        (void)oar_py_inside_end(t); /* who gives the body depends on whose thread this is */
         return from_stream(t, r, response, context);
     }
     int rc = from_whole(t, r, response);
@@ -231,10 +230,8 @@ void oar_py_respond_error(struct oar_py_thread *t, struct oar_request *r)
         free(why);
         oar_py_respond_plain(r, 500);
     }
-    t->failed = r->response.status >= 500;
-    if (t->failed && t->host) {
-        struct oar_slot *slot = oar_py.args->host->slot(t->host);
-        OAR_ADD(slot->handler_errors, 1);
+    if (r->response.status >= 500) {
+        OAR_ADD_SHARED(oar_py.args->host->slot(t->home)->handler_errors, 1);
     }
     PyErr_Clear(); /* e.g. a log text that is not UTF-8: the response is complete */
     Py_XDECREF(rendered);

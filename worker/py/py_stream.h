@@ -56,6 +56,8 @@ void oar_py_pool_runs(const struct oar_rt_route *route);
 /* On a thread of the pool: the loop is to be nudged, at the latest when this thread has no brief job
  * to run. */
 void oar_py_pool_owes(struct oar_thread *loop);
+/* It is nudged now: what the thread runs next may take long. */
+void oar_py_pool_pays(void);
 /* The route whose handler has used most CPU time in the pool at some time since `since`
  * (CLOCK_MONOTONIC, ns). NULL: none ran. */
 const struct oar_rt_route *oar_py_pool_suspect(uint64_t since);

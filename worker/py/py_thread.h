@@ -21,7 +21,6 @@ struct oar_py_thread {
     bool protected;               /* it has entered: the loop may be taken over */
     bool lost;                    /* it was */
     bool hides_loop;              /* asyncio sees no running loop here, though there is one */
-    bool failed;                  /* its last response was for an exception, and a 5xx */
     bool is_spare;
     PyThreadState *state;
     PyObject *loop;           /* owned: the asyncio loop; NULL in the pool */

@@ -88,6 +88,18 @@ def pid():
     return os.getpid()
 
 
+@app.get("/stays/pool", blocking=True)
+def stays_in_pool():
+    note("a handler stays")
+    time.sleep(3600)
+
+
+@app.get("/stays/here", blocking=False)
+def stays_here():
+    note("a handler stays")
+    time.sleep(3600)
+
+
 @app.get("/fail-lifespan")
 async def fail_lifespan(request: Request):
     request.state.trigger.set()
@@ -154,6 +166,33 @@ async def nested_stream():
     while not task.done():
         loop._run_once()
     return {"ok": task.result()}
+
+
+answered = asyncio.Event()
+
+
+@app.get("/answers-later/{ms}")
+async def answers_later(ms: int):
+    await asyncio.sleep(ms / 1000)
+    answered.set()
+    return {"later": "L" * 300}
+
+
+@app.get("/nested-in-json")
+async def nested_in_json():
+    """While its response is being encoded others are made."""
+    loop = asyncio.get_running_loop()
+    answered.clear()
+
+    def items():
+        yield 1
+        while not answered.is_set():
+            loop._run_once()
+        loop.call_soon(lambda: None)
+        loop._run_once()
+        yield 2
+
+    return {"own": "O" * 300, "items": items()}
 
 
 @app.get("/nest-asyncio/{when}")

@@ -38,6 +38,18 @@ def shut(name: str):
     return name
 
 
+@app.get("/shut-stream/{name}", blocking=True)
+def shut_stream(name: str):
+    """Its first item waits for /open."""
+
+    def items():
+        gate.wait(20)
+        events.append(f"{name} goes on")
+        yield b"item"
+
+    return StreamingResponse(items())
+
+
 @app.get("/pieces/{name}", blocking=True)
 def pieces(name: str, n: int = 1000):
     """64 KiB each; one at a time, all in one context."""

@@ -136,6 +136,45 @@ async def holder() -> StreamingResponse:
     return StreamingResponse(body())
 
 
+class Late:
+    """Stays in iter(), before there is any item."""
+
+    def __iter__(self) -> Iterator[str]:
+        with counted():
+            by_sleep()
+        return iter(["late"])
+
+
+@app.get("/late-iterator", blocking=False)
+def late_iterator():
+    return StreamingResponse(Late())
+
+
+class Broken:
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError("no iterator")
+
+
+@app.get("/fails/iterator", blocking=False)
+def fails_iterator():
+    return StreamingResponse(Broken())
+
+
+@app.get("/fails/here", blocking=False)
+def fails_here():
+    raise RuntimeError("here")
+
+
+@app.get("/fails/pool", blocking=True)
+def fails_pool():
+    raise RuntimeError("in the pool")
+
+
+@app.get("/fails/async")
+async def fails_async():
+    raise RuntimeError("in a coroutine")
+
+
 @app.get("/background", blocking=False)
 def background(tasks: BackgroundTasks):
     by_sleep()
