@@ -257,11 +257,11 @@ corpora: fuzzers ## what `make fuzz` has found, at its smallest, into tests/fuzz
 
 # The end-to-end tests on a server, a bridge and interpreters that are all built with a sanitizer.
 # A report makes the process that it is about end with status 99, which no test takes for a good end.
-asan: setup ## the end-to-end tests with AddressSanitizer and UBSan, on both interpreters
+asan: setup $(BUILD)/load ## the end-to-end tests with AddressSanitizer and UBSan, on both interpreters
 	@$(MAKE) sanitized BUILD=build/asan SANITIZER=address KINDS="gil ft" FAULT=overflow \
 	    CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 
-tsan: setup ## the end-to-end tests with ThreadSanitizer, on the free-threaded interpreter
+tsan: setup $(BUILD)/load ## the end-to-end tests with ThreadSanitizer, on the free-threaded interpreter
 	@$(MAKE) sanitized BUILD=build/tsan SANITIZER=thread KINDS=ft FAULT=race CFLAGS="-O1 -g -fsanitize=thread"
 
 sanitized: build/load
